@@ -1,0 +1,3 @@
+//! Serval: Apache ZooKeeper as one small native daemon.
+
+pub mod wire;
