@@ -1,3 +1,18 @@
 //! Serval: Apache ZooKeeper as one small native daemon.
+//!
+//! The code map, in reading order; a module may use only those before it:
+//!
+//! 1. [`ids`], [`time`], [`metrics`]: the numbers that everything is about.
+//! 2. [`wire`]: bytes to values and back, no state.
+//! 3. [`tree`]: the replicated state. [`storage`]: what survives.
+//! 4. [`admin`]: what an operator reads.
+//! 5. [`cli`]: the interactive client; a program of its own.
 
+pub mod admin;
+pub mod cli;
+pub mod ids;
+pub mod metrics;
+pub mod storage;
+pub mod time;
+pub mod tree;
 pub mod wire;

@@ -1,1 +1,15 @@
-//! Bytes and values of the protocols; no state.
+//! Bytes to values and back; nothing here has state.
+//!
+//! [`jute`] is the encoding, [`error`] the codes that clients are told, [`records`] what requests, replies
+//! and files share, [`op`] the table of operations, [`request`] and [`reply`] the client protocol,
+//! [`txn`] what is logged and replicated.
+//!
+//! Decoded values borrow from the frame: nothing is copied that the tree will not keep.
+
+pub mod error;
+pub mod jute;
+pub mod op;
+pub mod records;
+pub mod reply;
+pub mod request;
+pub mod txn;

@@ -1,0 +1,1 @@
+//! What an operator reads: four-letter words, Prometheus text.

@@ -1,0 +1,1 @@
+//! zkCli: the interactive client.

@@ -1,0 +1,1 @@
+//! Counters, gauges and summaries under the names that dashboards read.

@@ -1,0 +1,1 @@
+//! What survives: transaction log, snapshots, recovery, purge.

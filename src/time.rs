@@ -1,0 +1,52 @@
+//! Time as the machines see it: handed in, never read.
+
+use std::ops::Add;
+
+/// Nanoseconds on the shell's monotonic clock. Only differences mean anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// Nanoseconds since `earlier`; 0 if `earlier` is later.
+    pub fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole milliseconds since `earlier`, rounded down; 0 if `earlier` is later.
+    pub fn millis_since(self, earlier: Instant) -> u64 {
+        self.nanos_since(earlier) / 1_000_000
+    }
+
+    /// Milliseconds since the clock's own zero, rounded down.
+    pub fn millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    pub fn from_millis(ms: u64) -> Instant {
+        Instant(ms.saturating_mul(1_000_000))
+    }
+}
+
+/// Adding milliseconds is the one thing that deadlines need.
+impl Add<Millis> for Instant {
+    type Output = Instant;
+
+    fn add(self, ms: Millis) -> Instant {
+        Instant(self.0.saturating_add(ms.0.saturating_mul(1_000_000)))
+    }
+}
+
+/// A span in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+/// Milliseconds since 1970: what goes into ctime, mtime and transaction headers. It may jump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WallMillis(pub i64);
+
+/// Both clocks, read together by the shell at the start of a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    pub mono: Instant,
+    pub wall: WallMillis,
+}

@@ -1,0 +1,1 @@
+//! The replicated state: znodes, their ACLs, quotas, digest and watches.
