@@ -5,13 +5,16 @@
 //! 1. [`ids`], [`time`], [`metrics`]: the numbers that everything is about.
 //! 2. [`wire`]: bytes to values and back, no state.
 //! 3. [`tree`]: the replicated state. [`storage`]: what survives.
-//! 4. [`admin`]: what an operator reads.
-//! 5. [`cli`]: the interactive client; a program of its own.
+//! 4. [`session`]: who is alive. [`auth`]: who may do what.
+//! 5. [`admin`]: what an operator reads.
+//! 6. [`cli`]: the interactive client; a program of its own.
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod ids;
 pub mod metrics;
+pub mod session;
 pub mod storage;
 pub mod time;
 pub mod tree;
