@@ -13,8 +13,8 @@ SERVAL=$(find_program serval) || exit 1
 DIRECTORIES=()
 # An argument that is no option is a directory: then the configuration has no say.
 if [[ (-z $1 || $1 == -*) && -r $ZOOCFG ]]; then
-  DATADIR=$(cfg_value "$ZOOCFG" dataDir)
-  DATALOGDIR=$(cfg_value "$ZOOCFG" dataLogDir)
-  DIRECTORIES=(${DATALOGDIR:+"$DATALOGDIR"} ${DATADIR:+"$DATADIR"})
+    DATADIR=$(cfg_value "$ZOOCFG" dataDir)
+    DATALOGDIR=$(cfg_value "$ZOOCFG" dataLogDir)
+    DIRECTORIES=(${DATALOGDIR:+"$DATALOGDIR"} ${DATADIR:+"$DATADIR"})
 fi
 exec "$SERVAL" purge "${DIRECTORIES[@]}" "$@"
