@@ -2,8 +2,8 @@
 //!
 //! The code map, in reading order; a module may use only those before it:
 //!
-//! 1. [`ids`], [`time`], [`metrics`]: the numbers that everything is about.
-//! 2. [`wire`]: bytes to values and back, no state.
+//! 1. [`ids`], [`time`]: the numbers that everything is about.
+//! 2. [`wire`]: bytes to values and back, no state. [`metrics`]: what is counted, by operation too.
 //! 3. [`tree`]: the replicated state. [`storage`]: what survives.
 //! 4. [`session`]: who is alive. [`auth`]: who may do what.
 //! 5. [`admin`]: what an operator reads.

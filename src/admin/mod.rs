@@ -1,1 +1,12 @@
-//! What an operator reads: four-letter words, Prometheus text.
+//! What an operator reads: four-letter words, HTTP commands, Prometheus text.
+//!
+//! Everything here is a pure function of what the server shows through [`views::Inspect`]: no socket, no
+//! clock, no file. [`words`] answers on the client port, [`prometheus`] and [`commands`] through the small HTTP of [`http`].
+
+pub mod http;
+pub mod java;
+mod monitor;
+pub mod prometheus;
+pub mod version;
+pub mod views;
+pub mod words;

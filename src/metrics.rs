@@ -1,1 +1,0 @@
-//! Counters, gauges and summaries under the names that dashboards read.

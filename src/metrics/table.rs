@@ -1,0 +1,594 @@
+//! The one list of metrics: name, kind, unit, meaning, and the field that holds it.
+
+use super::{Distribution, Keyed, OpCounts, ServerStats, Summary, TimeDistribution, TimeSummary};
+use crate::wire::op::OPS;
+
+/// How a metric is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    /// avg, min, max, cnt, sum (`BasicSummary`).
+    Basic,
+    /// Those and p50, p95, p99, p999 (`AdvancedSummary`).
+    Advanced,
+    /// A counter for each key.
+    CounterSet,
+    /// A basic summary for each key.
+    BasicSet,
+    /// An advanced summary for each key.
+    AdvancedSet,
+}
+
+/// What the numbers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Events or things; the description says which.
+    Count,
+    Bytes,
+    /// Milliseconds.
+    Ms,
+}
+
+/// Whose name it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Apache ZooKeeper's.
+    Java,
+    /// Apache ZooKeeper's, for a part that Serval does not have: always 0.
+    Absent,
+    /// Serval's own.
+    Serval,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: Unit,
+    pub origin: Origin,
+    /// One sentence, as in the documentation.
+    pub help: &'static str,
+}
+
+/// A metric's value at this moment.
+#[derive(Clone, Copy, Debug)]
+pub enum Sample<'a> {
+    Counter(u64),
+    Summary(&'a Summary),
+    /// Microseconds, to be shown as milliseconds.
+    TimeSummary(&'a Summary),
+    Distribution(&'a Distribution),
+    /// Microseconds, to be shown as milliseconds.
+    TimeDistribution(&'a Distribution),
+}
+
+/// One name with its value, or its values by key.
+#[derive(Clone, Debug)]
+pub struct Series<'a> {
+    pub spec: &'static Spec,
+    /// `None` is the value of a metric without keys.
+    pub samples: Vec<(Option<&'a str>, Sample<'a>)>,
+}
+
+/// A type that a row of the table can have.
+trait Metric {
+    const KIND: Kind;
+    fn reset(&mut self);
+    fn samples(&self) -> Vec<(Option<&str>, Sample<'_>)>;
+}
+
+/// Something that has one value.
+trait Single {
+    const KIND: Kind;
+    const KEYED: Kind;
+    fn clear(&mut self);
+    fn sample(&self) -> Sample<'_>;
+}
+
+impl<T: Single> Metric for T {
+    const KIND: Kind = T::KIND;
+
+    fn reset(&mut self) {
+        self.clear();
+    }
+
+    fn samples(&self) -> Vec<(Option<&str>, Sample<'_>)> {
+        vec![(None, self.sample())]
+    }
+}
+
+impl<T: Single + Default> Metric for Keyed<T> {
+    const KIND: Kind = T::KEYED;
+
+    fn reset(&mut self) {
+        Keyed::reset(self);
+    }
+
+    fn samples(&self) -> Vec<(Option<&str>, Sample<'_>)> {
+        self.sorted().into_iter().map(|(key, value)| (Some(key), value.sample())).collect()
+    }
+}
+
+macro_rules! single {
+    ($ty:ty, $kind:ident, $keyed:ident, $value:ident => $sample:expr) => {
+        impl Single for $ty {
+            const KIND: Kind = Kind::$kind;
+            const KEYED: Kind = Kind::$keyed;
+
+            fn clear(&mut self) {
+                *self = <$ty>::default();
+            }
+
+            fn sample(&self) -> Sample<'_> {
+                let $value = self;
+                $sample
+            }
+        }
+    };
+}
+
+single!(u64, Counter, CounterSet, n => Sample::Counter(*n));
+single!(Summary, Basic, BasicSet, s => Sample::Summary(s));
+single!(TimeSummary, Basic, BasicSet, t => Sample::TimeSummary(t.micros()));
+single!(Distribution, Advanced, AdvancedSet, d => Sample::Distribution(d));
+single!(TimeDistribution, Advanced, AdvancedSet, t => Sample::TimeDistribution(t.micros()));
+
+macro_rules! metrics {
+    (
+        live { $( #[doc = $help:literal] $name:ident: $ty:ty, $unit:ident, $origin:ident; )* }
+        absent { $( #[doc = $why:literal] $absent:ident: $kind:ident, $absent_unit:ident; )* }
+    ) => {
+        /// All counters and summaries of one server. Fields carry the exported names.
+        #[derive(Clone, Debug, Default)]
+        pub struct Metrics {
+            /// What `srvr` shows.
+            pub stats: ServerStats,
+            /// Requests by operation (3.10's `op_count_*`).
+            pub op_count: OpCounts,
+            $( #[doc = $help] pub $name: $ty, )*
+        }
+
+        /// Rows whose value is a field, in the order of the fields.
+        const LIVE: &[Spec] = &[$( Spec {
+            name: stringify!($name),
+            kind: <$ty as Metric>::KIND,
+            unit: Unit::$unit,
+            origin: Origin::$origin,
+            help: $help.trim_ascii(),
+        }, )*];
+
+        /// Rows that are always 0.
+        const ABSENT: &[Spec] = &[$( Spec {
+            name: stringify!($absent),
+            kind: Kind::$kind,
+            unit: Unit::$absent_unit,
+            origin: Origin::Absent,
+            help: $why.trim_ascii(),
+        }, )*];
+
+        impl Metrics {
+            fn reset_fields(&mut self) {
+                $( Metric::reset(&mut self.$name); )*
+            }
+
+            fn live_samples(&self) -> Vec<Vec<(Option<&str>, Sample<'_>)>> {
+                vec![$( Metric::samples(&self.$name), )*]
+            }
+        }
+    };
+}
+
+metrics! {
+    live {
+        /// Snapshots that could not be written on request.
+        snapshot_error_count: u64, Count, Java;
+        /// Snapshot requests refused by the rate limit.
+        snapshot_rate_limited_count: u64, Count, Java;
+        /// Restores that failed.
+        restore_error_count: u64, Count, Java;
+        /// Restore requests refused by the rate limit.
+        restore_rate_limited_count: u64, Count, Java;
+        /// Times that the server went looking for a leader.
+        looking_count: u64, Count, Java;
+        /// Learners brought up to date with transactions.
+        diff_count: u64, Count, Java;
+        /// Learners brought up to date with a snapshot.
+        snap_count: u64, Count, Java;
+        /// Transactions committed.
+        commit_count: u64, Count, Java;
+        /// Connect requests, of new and of resumed sessions.
+        connection_request_count: u64, Count, Java;
+        /// Connections refused by `maxClientCnxns` or `maxCnxns`.
+        connection_rejected: u64, Count, Java;
+        /// Bytes of requests, without their length fields.
+        bytes_received_count: u64, Bytes, Java;
+        /// Errors after which the server cannot go on.
+        unrecoverable_error_count: u64, Count, Java;
+        /// Connections that proved to belong to this ensemble.
+        ensemble_auth_success: u64, Count, Java;
+        /// Connections meant for another ensemble.
+        ensemble_auth_fail: u64, Count, Java;
+        /// Connections that named no ensemble, or met a server without one.
+        ensemble_auth_skip: u64, Count, Java;
+        /// Write requests handed to preparation.
+        prep_processor_request_queued: u64, Count, Java;
+        /// Changes added to the outstanding ones.
+        outstanding_changes_queued: u64, Count, Java;
+        /// Outstanding changes that were committed or failed.
+        outstanding_changes_removed: u64, Count, Java;
+        /// Sessions that a learner asked its leader to confirm.
+        revalidate_count: u64, Count, Java;
+        /// Connections closed, for whatever reason.
+        connection_drop_count: u64, Count, Java;
+        /// Connect requests that resumed a session.
+        connection_revalidate_count: u64, Count, Java;
+        /// Connections closed because no session came in time.
+        sessionless_connections_expired: u64, Count, Java;
+        /// Sessions that expired.
+        stale_sessions_expired: u64, Count, Java;
+        /// Requests answered with ZTHROTTLEDOP.
+        throttled_ops: u64, Count, Java;
+        /// Proposals that this learner received.
+        learner_proposal_received_count: u64, Count, Java;
+        /// Commits that this learner received.
+        learner_commit_received_count: u64, Count, Java;
+        /// Transactions handed to the log.
+        sync_processor_request_queued: u64, Count, Java;
+        /// Proposals that this leader sent.
+        proposal_count: u64, Count, Java;
+        /// Times that this leader gave up because its voters had left.
+        quit_leading_due_to_disloyal_voter: u64, Count, Java;
+        /// Requests found stale by the request throttle.
+        stale_requests: u64, Count, Java;
+        /// Stale requests dropped.
+        stale_requests_dropped: u64, Count, Java;
+        /// Replies whose connection was gone.
+        stale_replies: u64, Count, Java;
+        /// Times that the request throttle stalled.
+        request_throttle_wait_count: u64, Count, Java;
+        /// Requests refused by `largeRequestMaxBytes`.
+        large_requests_rejected: u64, Count, Java;
+        /// Transactions after which the tree's digest was not the leader's.
+        digest_mismatches_count: u64, Count, Java;
+        /// TLS handshakes that failed.
+        unsuccessful_handshake: u64, Count, Java;
+        /// Requests to the admin port without TLS.
+        insecure_admin_count: u64, Count, Java;
+        /// Connections refused because too many TLS handshakes were under way.
+        tls_handshake_exceeded: u64, Count, Java;
+        /// Connections closed because the server did not serve yet, or no longer.
+        cnxn_closed_without_zk_server_running: u64, Count, Java;
+        /// Bytes of replies, without their length fields.
+        response_bytes: u64, Bytes, Java;
+        /// Bytes of watch events.
+        watch_bytes: u64, Bytes, Java;
+        /// TTL znodes created (3.10).
+        ttl_node_created_count: u64, Count, Java;
+        /// TTL znodes deleted because their time was over (3.10).
+        ttl_node_deleted_count: u64, Count, Java;
+        /// Requests beyond a quota, by top-level path.
+        quota_exceeded_error_per_namespace: Keyed<u64>, Count, Java;
+
+        /// Time of a sync of the log.
+        fsynctime: TimeSummary, Ms, Java;
+        /// Time to write a snapshot.
+        snapshottime: TimeSummary, Ms, Java;
+        /// Time to restore from a snapshot on request.
+        restore_time: TimeSummary, Ms, Java;
+        /// Time to load the database at start.
+        dbinittime: TimeSummary, Ms, Java;
+        /// Time that a follower took to be in sync with its leader.
+        follower_sync_time: TimeSummary, Ms, Java;
+        /// Time that an observer took to be in sync with its leader.
+        observer_sync_time: TimeSummary, Ms, Java;
+        /// Time of an election.
+        election_time: TimeSummary, Ms, Java;
+        /// Tokens missing in the connection throttle's bucket, seen at each connect request.
+        connection_token_deficit: Summary, Count, Java;
+        /// Snapshots under way to learners, seen at each one that begins.
+        inflight_snap_count: Summary, Count, Java;
+        /// Diffs under way to learners, seen at each one that begins.
+        inflight_diff_count: Summary, Count, Java;
+        /// Watches fired by one created znode.
+        node_created_watch_count: Summary, Count, Java;
+        /// Watches fired by one deleted znode.
+        node_deleted_watch_count: Summary, Count, Java;
+        /// Watches fired by one change of data.
+        node_changed_watch_count: Summary, Count, Java;
+        /// Watches fired by one change of a list of children.
+        node_children_watch_count: Summary, Count, Java;
+        /// Time to prepare a write request.
+        prep_process_time: TimeSummary, Ms, Java;
+        /// Time to make and send a proposal.
+        proposal_process_time: TimeSummary, Ms, Java;
+        /// Time without service, from losing a quorum to serving again.
+        unavailable_time: TimeSummary, Ms, Java;
+        /// The same on the server that became leader.
+        leader_unavailable_time: TimeSummary, Ms, Java;
+        /// Time to apply one committed transaction.
+        commit_process_time: TimeSummary, Ms, Java;
+        /// Transactions read from the log at start.
+        startup_txns_loaded: Summary, Count, Java;
+        /// Time to read them.
+        startup_txns_load_time: TimeSummary, Ms, Java;
+        /// Time to read the snapshot at start.
+        startup_snap_load_time: TimeSummary, Ms, Java;
+        /// Transactions that wait for the log's sync, seen at each one that arrives.
+        sync_processor_queue_size: Summary, Count, Java;
+        /// Time to append one transaction to the log.
+        sync_process_time: TimeSummary, Ms, Java;
+        /// Transactions that one sync of the log covered.
+        sync_processor_batch_size: Summary, Count, Java;
+        /// Time to close the connection to a server.
+        socket_closing_time: TimeSummary, Ms, Java;
+        /// Bytes read, by top-level path.
+        read_per_namespace: Keyed<Summary>, Bytes, Java;
+        /// Bytes written, by top-level path.
+        write_per_namespace: Keyed<Summary>, Bytes, Java;
+        /// Packets queued for a learner, by its id.
+        learner_handler_qp_size: Keyed<Summary>, Count, Java;
+
+        /// From a read request's arrival to its reply.
+        readlatency: TimeDistribution, Ms, Java;
+        /// From a write request's arrival to its reply.
+        updatelatency: TimeDistribution, Ms, Java;
+        /// From a transaction's time at the leader to its commit here.
+        propagation_latency: TimeDistribution, Ms, Java;
+        /// Time that a write request waited for preparation.
+        prep_processor_queue_time_ms: TimeDistribution, Ms, Java;
+        /// Time to prepare the closing of a session.
+        close_session_prep_time: TimeDistribution, Ms, Java;
+        /// Time to pass a proposal on to observers.
+        om_proposal_process_time_ms: TimeDistribution, Ms, Java;
+        /// Time to pass a commit on to observers.
+        om_commit_process_time_ms: TimeDistribution, Ms, Java;
+        /// Time to answer a read from the tree.
+        read_final_proc_time_ms: TimeDistribution, Ms, Java;
+        /// Time to answer a write once it is committed.
+        write_final_proc_time_ms: TimeDistribution, Ms, Java;
+        /// From a request's arrival to its proposal.
+        proposal_latency: TimeDistribution, Ms, Java;
+        /// From a request's arrival to the leader's own ack.
+        proposal_ack_creation_latency: TimeDistribution, Ms, Java;
+        /// From a request's arrival to its commit message.
+        commit_propagation_latency: TimeDistribution, Ms, Java;
+        /// From the hand-over to the log to the end of the sync.
+        sync_processor_queue_and_flush_time_ms: TimeDistribution, Ms, Java;
+        /// Time that a transaction waited to be appended.
+        sync_processor_queue_time_ms: TimeDistribution, Ms, Java;
+        /// Time from a transaction's append to the end of its sync.
+        sync_processor_queue_flush_time_ms: TimeDistribution, Ms, Java;
+        /// From a proposal to its quorum of acks.
+        quorum_ack_latency: TimeDistribution, Ms, Java;
+        /// Time that requests waited in the request throttle.
+        request_throttle_queue_time_ms: TimeDistribution, Ms, Java;
+        /// From a proposal to a learner's ack, by its id.
+        ack_latency: Keyed<TimeDistribution>, Ms, Java;
+        /// Time that packets waited for a learner, by its id.
+        learner_handler_qp_time_ms: Keyed<TimeDistribution>, Ms, Java;
+
+        /// Length of a turn of the one thread; above 5 ms it is a defect.
+        turn_time_ms: TimeDistribution, Ms, Serval;
+        /// Turns longer than 5 ms.
+        slow_turn_count: u64, Count, Serval;
+        /// Bytes that one sync of the log covered.
+        log_sync_bytes: Summary, Bytes, Serval;
+    }
+    absent {
+        /// Java's dead watch cleaner; watches are removed at once here.
+        add_dead_watcher_stall_time: Counter, Ms;
+        /// Java's dead watch cleaner.
+        dead_watchers_queued: Counter, Count;
+        /// Java's dead watch cleaner.
+        dead_watchers_cleared: Counter, Count;
+        /// Java's cache of serialised replies; here none is needed.
+        response_packet_cache_hits: Counter, Count;
+        /// Java's cache of serialised replies.
+        response_packet_cache_misses: Counter, Count;
+        /// Java's cache of serialised replies.
+        response_packet_get_children_cache_hits: Counter, Count;
+        /// Java's cache of serialised replies.
+        response_packet_get_children_cache_misses: Counter, Count;
+        /// A queue between two of Java's threads.
+        request_commit_queued: Counter, Count;
+        /// A shortcut between two of Java's threads.
+        skip_learner_request_to_next_processor_count: Counter, Count;
+        /// A shortcut between two of Java's threads.
+        requests_not_forwarded_to_commit_processor: Counter, Count;
+        /// A queue between two of Java's threads.
+        prep_processor_queue_size: Basic, Count;
+        /// A queue of Java's commit processor.
+        requests_in_session_queue: Basic, Count;
+        /// A queue of Java's commit processor.
+        pending_session_queue_size: Basic, Count;
+        /// A queue of Java's commit processor.
+        reads_after_write_in_session_queue: Basic, Count;
+        /// A queue of Java's commit processor.
+        reads_issued_from_session_queue: Basic, Count;
+        /// A queue of Java's commit processor.
+        session_queues_drained: Basic, Count;
+        /// Java's commit processor waiting for its threads.
+        time_waiting_empty_pool_in_commit_processor_read_ms: Basic, Ms;
+        /// A batch of Java's commit processor.
+        write_batch_time_in_commit_processor: Basic, Ms;
+        /// Threads of Java's commit processor.
+        concurrent_request_processing_in_commit_processor: Basic, Count;
+        /// A queue of Java's commit processor.
+        read_commit_proc_req_queued: Basic, Count;
+        /// A queue of Java's commit processor.
+        write_commit_proc_req_queued: Basic, Count;
+        /// A queue of Java's commit processor.
+        commit_commit_proc_req_queued: Basic, Count;
+        /// A queue of Java's commit processor.
+        read_commit_proc_issued: Basic, Count;
+        /// A queue of Java's commit processor.
+        write_commit_proc_issued: Basic, Count;
+        /// Netty's buffers.
+        netty_queued_buffer_capacity: Basic, Bytes;
+        /// A queue between two of Java's threads.
+        learner_request_processor_queue_size: Basic, Count;
+        /// Java's dead watch cleaner.
+        dead_watchers_cleaner_latency: Advanced, Ms;
+        /// A queue of Java's commit processor.
+        read_commitproc_time_ms: Advanced, Ms;
+        /// A queue of Java's commit processor.
+        write_commitproc_time_ms: Advanced, Ms;
+        /// A queue of Java's commit processor.
+        local_write_committed_time_ms: Advanced, Ms;
+        /// A queue of Java's commit processor.
+        server_write_committed_time_ms: Advanced, Ms;
+        /// Pauses of the JVM; `turn_time_ms` tells of pauses here.
+        jvm_pause_time_ms: Advanced, Ms;
+    }
+}
+
+/// 3.10's counters of requests: what a row adds up is found by its name in the table of operations.
+const OP_COUNTS: &[Spec] = &[
+    op_count("op_count_total"),
+    op_count("op_count_add_watch"),
+    op_count("op_count_check"),
+    op_count("op_count_check_watches"),
+    op_count("op_count_close_session"),
+    op_count("op_count_create"),
+    op_count("op_count_create_session"),
+    op_count("op_count_delete"),
+    op_count("op_count_exists"),
+    op_count("op_count_get_acl"),
+    op_count("op_count_get_all_children_number"),
+    op_count("op_count_get_children"),
+    op_count("op_count_get_data"),
+    op_count("op_count_get_ephemerals"),
+    op_count("op_count_multi"),
+    op_count("op_count_multi_read"),
+    op_count("op_count_ping"),
+    op_count("op_count_reconfig"),
+    op_count("op_count_remove_watches"),
+    op_count("op_count_set_acl"),
+    op_count("op_count_set_data"),
+    op_count("op_count_set_watches"),
+    op_count("op_count_sync"),
+    op_count("op_count_who_am_i"),
+];
+
+const fn op_count(name: &'static str) -> Spec {
+    let help = "Requests of this operation (3.10); `total` is all of these.";
+    Spec { name, kind: Kind::Counter, unit: Unit::Count, origin: Origin::Java, help }
+}
+
+static EMPTY_SUMMARY: std::sync::LazyLock<Distribution> = std::sync::LazyLock::new(Distribution::default);
+
+impl Metrics {
+    /// Every row of the table.
+    pub fn specs() -> impl Iterator<Item = &'static Spec> {
+        LIVE.iter().chain(OP_COUNTS).chain(ABSENT)
+    }
+
+    /// Every row with its values: counters first, then basic summaries, then advanced ones, then sets.
+    pub fn series(&self) -> Vec<Series<'_>> {
+        let live = LIVE.iter().zip(self.live_samples()).map(|(spec, samples)| Series { spec, samples });
+        let ops = OP_COUNTS.iter().map(|spec| {
+            let count = Sample::Counter(self.op_count_of(spec.name));
+            Series { spec, samples: vec![(None, count)] }
+        });
+        let absent = ABSENT.iter().map(|spec| Series { spec, samples: vec![(None, zero(spec.kind))] });
+        let mut all: Vec<Series<'_>> = live.chain(ops).chain(absent).collect();
+        all.sort_by_key(|series| rank(series.spec.kind));
+        all
+    }
+
+    /// What the four-letter word `srst` does (`ServerStats.reset` and `ServerMetrics.resetAll`).
+    pub fn reset(&mut self) {
+        let stats = &mut self.stats;
+        stats.latency.reset();
+        stats.packets_received = 0;
+        stats.packets_sent = 0;
+        stats.client_response = Default::default();
+        self.op_count = OpCounts::default();
+        self.reset_fields();
+    }
+
+    fn op_count_of(&self, name: &str) -> u64 {
+        let op = name.trim_start_matches("op_count_");
+        let rows = OPS.iter().filter(|row| row.name == op || op == "total");
+        rows.map(|row| self.op_count.get(row.op)).sum()
+    }
+}
+
+fn zero(kind: Kind) -> Sample<'static> {
+    match kind {
+        Kind::Counter | Kind::CounterSet => Sample::Counter(0),
+        Kind::Basic | Kind::BasicSet => Sample::Summary(EMPTY_SUMMARY.summary()),
+        Kind::Advanced | Kind::AdvancedSet => Sample::Distribution(&EMPTY_SUMMARY),
+    }
+}
+
+/// Java's order of groups in `mntr` (`DefaultMetricsProvider.dump`).
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Counter => 0,
+        Kind::CounterSet => 1,
+        Kind::Basic => 2,
+        Kind::BasicSet => 3,
+        Kind::Advanced => 4,
+        Kind::AdvancedSet => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::HashSet;
+    use crate::wire::op::Op;
+
+    #[test]
+    fn no_name_stands_in_the_table_twice() {
+        let mut seen = HashSet::default();
+        for spec in Metrics::specs() {
+            assert!(seen.insert(spec.name), "{}", spec.name);
+        }
+        assert_eq!(Metrics::default().series().len(), seen.len());
+    }
+
+    #[test]
+    fn the_values_of_a_field_stand_under_its_own_name() {
+        let mut metrics = Metrics::default();
+        metrics.commit_count += 7;
+        metrics.fsynctime.add_ms(3);
+        *metrics.quota_exceeded_error_per_namespace.of("a") += 2;
+        let series = metrics.series();
+        let of = |name: &str| series.iter().find(|s| s.spec.name == name).expect("in the table");
+        assert!(matches!(of("commit_count").samples[..], [(None, Sample::Counter(7))]));
+        assert!(matches!(of("fsynctime").samples[..], [(None, Sample::TimeSummary(s))] if s.sum() == 3000));
+        let quota = of("quota_exceeded_error_per_namespace");
+        assert!(matches!(quota.samples[..], [(Some("a"), Sample::Counter(2))]));
+    }
+
+    #[test]
+    fn each_operation_with_a_number_is_counted_under_its_name_and_in_the_total() {
+        for row in OPS {
+            let mut metrics = Metrics::default();
+            metrics.op_count.add(row.op);
+            assert_eq!(metrics.op_count_of("op_count_total"), 1);
+            let named = OP_COUNTS.iter().any(|spec| spec.name.trim_start_matches("op_count_") == row.name);
+            let exempt = matches!(row.op, Op::Error | Op::Auth | Op::Sasl);
+            assert!(named || exempt, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_reset_clears_what_java_clears_and_keeps_what_java_keeps() {
+        let mut metrics = Metrics::default();
+        metrics.stats.packets_received = 5;
+        metrics.stats.auth_failed_count = 2;
+        metrics.answered(1_000_000, true);
+        metrics.write_of("/a/b", 3);
+        metrics.op_count.add(Op::Create);
+        metrics.reset();
+        assert_eq!((metrics.stats.packets_received, metrics.stats.auth_failed_count), (0, 2));
+        assert_eq!(metrics.stats.latency, TimeSummary::default());
+        assert_eq!(metrics.updatelatency, TimeDistribution::default());
+        assert!(metrics.write_per_namespace.sorted().is_empty());
+        assert_eq!(metrics.op_count.get(Op::Create), 0);
+    }
+}
