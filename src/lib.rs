@@ -10,12 +10,15 @@
 //! 6. [`cli`]: the interactive client; a program of its own.
 
 pub mod admin;
+pub mod args;
 pub mod auth;
 pub mod cli;
+pub mod config;
 pub mod ids;
 pub mod metrics;
 pub mod session;
 pub mod storage;
 pub mod time;
 pub mod tree;
+pub mod version;
 pub mod wire;
