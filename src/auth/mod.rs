@@ -44,7 +44,7 @@ impl Identity {
 }
 
 /// The settings that authentication and ACL checks depend on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Auth {
     /// `skipACL=yes`: every check passes.
     pub skip_acl: bool,

@@ -209,7 +209,7 @@ impl fmt::Display for Problem {
             UnsupportedDigestAlg { value } => write!(
                 f,
                 "{value:?} is not supported, and with another hash every digest ACL would refuse its owner; \
-                 only SHA1 is, remove the line if the ACLs were made with it"
+                 write SHA1, SHA-224, SHA-256, SHA-384 or SHA-512"
             ),
             EnforcedSchemesMissing => f.write_str(
                 "is true, but enforce.auth.schemes is not set; list the schemes, such as \

@@ -23,9 +23,9 @@ mod tests;
 pub use error::{ConfigError, Origin, Place, Problem, Warning};
 pub use servers::{Groups, HostPort, Membership, Role, Server, ServerAddress};
 
+use crate::auth::Auth;
 use crate::ids::ServerId;
 use settings::Settings;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -46,6 +46,7 @@ pub struct Config {
     pub purge: Purge,
     pub tree: Tree,
     pub containers: Containers,
+    /// Who a client may be, and what that is worth.
     pub auth: Auth,
     pub four_letter_words: Whitelist,
     /// Where to serve Prometheus metrics, if anywhere.
@@ -206,29 +207,6 @@ pub struct Containers {
     pub deletions_per_minute_max: u32,
     /// Containers that never had a child go after this time.
     pub never_used_ms: Option<u64>,
-}
-
-/// Who a client may be, and what that is worth.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Auth {
-    /// No ACL is checked at all.
-    pub skip_acl: bool,
-    /// The scheme `digest` exists.
-    pub digest: bool,
-    /// `user:base64(sha1(user:password))` of the super user.
-    pub super_digest: Option<Secret>,
-    /// Schemes of which a session must have passed one before any request; empty requires none.
-    pub enforced_schemes: Vec<String>,
-}
-
-/// Text that must not turn up in a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 /// The four-letter words that are answered.

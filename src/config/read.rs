@@ -8,6 +8,7 @@ use super::error::{ConfigError, Place, Problem};
 use super::servers::{self, HostPort, MemberLine, Membership, Role, is_member_key};
 use super::settings::{Settings, parse_int};
 use super::*;
+use crate::auth::DigestAlgorithm;
 
 const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 /// Providers that export nothing: `mntr` has its values with any provider.
@@ -259,18 +260,22 @@ fn interval_ms(text: &str) -> Option<i64> {
 
 fn auth(s: &mut Settings) -> Result<Auth, ConfigError> {
     let algorithm = s.text_or_default("DigestAuthenticationProvider.digestAlg");
-    if !["SHA1", "SHA-1", "SHA"].iter().any(|name| algorithm.eq_ignore_ascii_case(name)) {
+    let digest_algorithm = DigestAlgorithm::from_name(algorithm).ok_or_else(|| {
         let problem = Problem::UnsupportedDigestAlg { value: algorithm.to_owned() };
-        return Err(s.error("DigestAuthenticationProvider.digestAlg", problem));
-    }
-    let super_digest = s.text("DigestAuthenticationProvider.superDigest").map(|text| Secret(text.to_owned()));
-    if super_digest.as_ref().is_some_and(|digest| !digest.0.contains(':')) {
+        s.error("DigestAuthenticationProvider.digestAlg", problem)
+    })?;
+    let super_digest = s.text("DigestAuthenticationProvider.superDigest").map(str::to_owned);
+    if super_digest.as_ref().is_some_and(|digest| !digest.contains(':')) {
         s.warn(
             &s.place("DigestAuthenticationProvider.superDigest"),
             "nobody can match it: it is super:base64(sha1(super:password)), and this has no colon".into(),
         );
     }
-    let digest = s.property_boolean("DigestAuthenticationProvider.enabled");
+    let digest_disabled = !s.property_boolean("DigestAuthenticationProvider.enabled");
+    // A provider that is configured makes ids of its scheme valid in ACLs, even while nobody can prove one.
+    let provides =
+        |scheme| s.family("authProvider.").any(|(_, class)| settings::auth_provider(class) == Some(scheme));
+    let (sasl_acls, x509_acls) = (provides("sasl"), provides("x509"));
 
     let mut key = "sessionRequireClientSASLAuth";
     let enforced_schemes = if s.property_boolean(key) {
@@ -289,13 +294,21 @@ fn auth(s: &mut Settings) -> Result<Auth, ConfigError> {
         }
     };
     for scheme in &enforced_schemes {
-        let available = scheme == "ip" || scheme == "digest" && digest;
+        let available = scheme == "ip" || scheme == "digest" && !digest_disabled;
         if !available {
             return Err(s.error(key, Problem::EnforcedSchemeUnavailable { scheme: scheme.clone() }));
         }
     }
     let skip_acl = s.property_word("skipACL", ["yes", "no"]);
-    Ok(Auth { skip_acl, digest, super_digest, enforced_schemes })
+    Ok(Auth {
+        skip_acl,
+        digest_disabled,
+        digest_algorithm,
+        super_digest,
+        sasl_acls,
+        x509_acls,
+        enforced_schemes,
+    })
 }
 
 fn whitelist(list: &str, read_only_mode: bool) -> Whitelist {

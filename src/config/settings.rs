@@ -156,12 +156,10 @@ impl Settings {
         self.get(key).map_or_else(|| default_of(key), |setting| setting.value.as_str())
     }
 
-    /// All keys that begin with `prefix`, with their values, in order of their names.
-    pub fn family<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'a Place)> {
-        #[cfg(test)]
-        self.asked.borrow_mut().insert(prefix.to_owned());
+    /// All keys that begin with `prefix`, and their values.
+    pub fn family<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let all = self.by_key.iter().filter(move |(key, _)| key.starts_with(prefix));
-        all.map(|(key, setting)| (key.as_str(), setting.value.as_str(), &setting.place))
+        all.map(|(key, setting)| (key.as_str(), setting.value.as_str()))
     }
 
     /// The lines that say who is in the ensemble, and `version` if it is there.
@@ -305,9 +303,11 @@ impl Settings {
                 value == row.default || value.is_empty() || value.eq_ignore_ascii_case("false");
             let part = match (row.treatment, row.name) {
                 (_, "authProvider.<n>") => match auth_provider(value) {
-                    AuthProvider::BuiltIn => continue,
-                    AuthProvider::Waits(part) => part,
-                    AuthProvider::Unknown => {
+                    Some("ip" | "digest") => continue,
+                    Some("sasl") => Part::Sasl,
+                    Some("x509") => Part::Tls,
+                    Some(_) => Part::AuthSchemes,
+                    None => {
                         let text =
                             format!("the Java class {value:?} cannot be loaded; its scheme does not exist");
                         warnings.push(Warning { place: place.clone(), text });
@@ -345,24 +345,16 @@ impl Settings {
     }
 }
 
-enum AuthProvider {
-    /// Java has these two without any line as well.
-    BuiltIn,
-    Waits(Part),
-    Unknown,
-}
-
-/// What the class names that come with ZooKeeper stand for; an operator may write no other, since those would
-/// be Java code.
-fn auth_provider(class: &str) -> AuthProvider {
-    match class.strip_prefix("org.apache.zookeeper.server.auth.") {
-        Some("IPAuthenticationProvider" | "DigestAuthenticationProvider") => AuthProvider::BuiltIn,
-        Some("SASLAuthenticationProvider") => AuthProvider::Waits(Part::Sasl),
-        Some("X509AuthenticationProvider") => AuthProvider::Waits(Part::Tls),
-        Some("EnsembleAuthenticationProvider" | "KeyAuthenticationProvider") => {
-            AuthProvider::Waits(Part::AuthSchemes)
-        }
-        _ => AuthProvider::Unknown,
+/// The scheme of a class that comes with ZooKeeper; any other would be an operator's own Java code.
+pub(super) fn auth_provider(class: &str) -> Option<&'static str> {
+    match class.strip_prefix("org.apache.zookeeper.server.auth.")? {
+        "IPAuthenticationProvider" => Some("ip"),
+        "DigestAuthenticationProvider" => Some("digest"),
+        "SASLAuthenticationProvider" => Some("sasl"),
+        "X509AuthenticationProvider" => Some("x509"),
+        "EnsembleAuthenticationProvider" => Some("ensemble"),
+        "KeyAuthenticationProvider" => Some("key"),
+        _ => None,
     }
 }
 
