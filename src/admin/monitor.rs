@@ -9,7 +9,7 @@ use super::java::Double;
 use super::version;
 use super::views::ServerView;
 use crate::metrics::{
-    Distribution, GAUGES, Metrics, Number, Origin, Sample, Series, Summary, gauge_sets, round4,
+    Distribution, GAUGES, Kind, Metrics, Number, Origin, Sample, Series, gauge_sets, round4,
 };
 
 /// A value as `mntr` prints it.
@@ -57,10 +57,10 @@ fn emit_series(series: &Series<'_>, emit: &mut dyn FnMut(&str, Value)) {
         };
         match *sample {
             Sample::Counter(n) => emit(&name, int(n)),
-            Sample::Summary(s) => summary(&name, s, Scale::One, emit),
-            Sample::TimeSummary(s) => summary(&name, s, Scale::of_time(fine), emit),
-            Sample::Distribution(d) => distribution(&name, d, Scale::One, emit),
-            Sample::TimeDistribution(d) => distribution(&name, d, Scale::of_time(fine), emit),
+            Sample::Distribution(d) => distribution(&name, d, series.spec.kind, Scale::One, emit),
+            Sample::TimeDistribution(d) => {
+                distribution(&name, d, series.spec.kind, Scale::of_time(fine), emit);
+            }
         }
     }
 }
@@ -94,18 +94,17 @@ impl Scale {
     }
 }
 
-fn summary(name: &str, s: &Summary, scale: Scale, emit: &mut dyn FnMut(&str, Value)) {
+fn distribution(name: &str, d: &Distribution, kind: Kind, scale: Scale, emit: &mut dyn FnMut(&str, Value)) {
+    let s = d.summary();
     emit(&format!("avg_{name}"), scale.avg(s.avg()));
     emit(&format!("min_{name}"), scale.apply(s.min()));
     emit(&format!("max_{name}"), scale.apply(s.max()));
     emit(&format!("cnt_{name}"), int(s.count()));
     emit(&format!("sum_{name}"), scale.apply(s.sum()));
-}
-
-fn distribution(name: &str, d: &Distribution, scale: Scale, emit: &mut dyn FnMut(&str, Value)) {
-    summary(name, d.summary(), scale, emit);
-    for (prefix, q) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
-        emit(&format!("{prefix}_{name}"), scale.apply(d.quantile(q).unwrap_or(0)));
+    if kind == Kind::Advanced {
+        for (prefix, q) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
+            emit(&format!("{prefix}_{name}"), scale.apply(d.quantile(q).unwrap_or(0)));
+        }
     }
 }
 

@@ -29,8 +29,12 @@ impl<T: Default> Keyed<T> {
         self.by_key.get_mut(key).expect("inserted above if it was missing")
     }
 
-    pub fn reset(&mut self) {
+    pub fn clear(&mut self) {
         self.by_key.clear();
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.by_key.values_mut()
     }
 
     /// All keys in alphabetical order.

@@ -47,7 +47,7 @@ pub struct ServerStats {
     pub non_mtls_local_conn_count: u64,
 }
 
-/// Java adds this to each read and write counted by namespace: the size of a Stat (`DataTree.STAT_OVERHEAD_BYTES`).
+/// Java adds this to each read that it counts by namespace: the size of a Stat (`DataTree.STAT_OVERHEAD_BYTES`).
 const STAT_OVERHEAD_BYTES: usize = 68;
 
 impl Metrics {
@@ -74,7 +74,7 @@ impl Metrics {
     #[inline]
     pub fn write_of(&mut self, path: &str, bytes: usize) {
         if let Some(namespace) = namespace_of(path) {
-            self.write_per_namespace.of(namespace).add((path.len() + STAT_OVERHEAD_BYTES + bytes) as u64);
+            self.write_per_namespace.of(namespace).add((path.len() + bytes) as u64);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What a stream of values looked like: how many, how much, the extremes, and the quantiles.
 //!
-//! [`Summary`] is Java's `AvgMinMaxCounter`; [`Distribution`] adds quantiles, as `AvgMinMaxPercentileCounter`
+//! [`Summary`] (32 bytes, so that every connection can have one) is Java's `AvgMinMaxCounter`; [`Distribution`] adds quantiles, as `AvgMinMaxPercentileCounter`
 //! does. Java keeps a random sample of 4096 values for them; here each value is counted in a bucket of a
 //! log-linear histogram (exact below 16, then 16 buckets per power of two, so at most 6.25 % too high). That
 //! needs no random source, forgets no outlier, and recording is an index and an addition: a few nanoseconds. The
 //! `hdrhistogram` crate does the same with a larger table and a `Result` at each call; sixty lines are
-//! the smaller cost. A table is allocated at the first value, so names that never see one cost nothing.
+//! the smaller cost. A table is as long as its largest value needs, so names that never see a value cost nothing.
 //!
 //! Times come in nanoseconds and are kept in microseconds: a server that answers in 20 us would otherwise report
 //! zeros in Java's milliseconds. [`TimeSummary`] and [`TimeDistribution`] are types of their own, so that a
@@ -24,11 +24,15 @@ pub struct Summary {
 
 impl Default for Summary {
     fn default() -> Summary {
-        Summary { count: 0, sum: 0, min: u64::MAX, max: 0 }
+        Summary::new()
     }
 }
 
 impl Summary {
+    const fn new() -> Summary {
+        Summary { count: 0, sum: 0, min: u64::MAX, max: 0 }
+    }
+
     #[inline]
     pub fn add(&mut self, value: u64) {
         self.count += 1;
@@ -65,41 +69,69 @@ impl Summary {
     }
 }
 
-/// A [`Summary`] with quantiles.
+/// A [`Summary`] with quantiles of the recent past.
+///
+/// Count, sum and extremes are those since the last reset; quantiles are those of the last one or two windows, as
+/// Prometheus' Java client has them over ten minutes: an alert on a median of the last month would never fire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     summary: Summary,
-    buckets: Option<Box<[u64; BUCKETS]>>,
+    /// Counts by bucket of this window and the one before, as long as the largest value needs.
+    current: Vec<u64>,
+    previous: Vec<u64>,
 }
 
 impl Distribution {
+    pub const fn new() -> Distribution {
+        Distribution { summary: Summary::new(), current: Vec::new(), previous: Vec::new() }
+    }
+
     #[inline]
     pub fn add(&mut self, value: u64) {
         self.summary.add(value);
-        let buckets = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
-        buckets[bucket_of(value)] += 1;
+        let bucket = bucket_of(value);
+        match self.current.get_mut(bucket) {
+            Some(count) => *count += 1,
+            None => self.grow(bucket),
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bucket: usize) {
+        self.current.resize(bucket + 1, 0);
+        self.current[bucket] = 1;
     }
 
     pub fn reset(&mut self) {
         *self = Distribution::default();
     }
 
+    /// Begins a new window: what is older than the one that ends is forgotten by the quantiles.
+    pub fn rotate(&mut self) {
+        std::mem::swap(&mut self.current, &mut self.previous);
+        self.current.fill(0);
+    }
+
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// The value that `q` (0 to 1) of all values do not exceed, rounded up to its bucket's end but never
-    /// beyond the largest value seen: a tail is not understated. `None` if there is no value.
+    /// The value that `q` (0 to 1) of the recent values do not exceed, rounded up to its bucket's end but never
+    /// beyond the largest value seen: a tail is not understated. `None` if there is no recent value.
     pub fn quantile(&self, q: f64) -> Option<u64> {
-        let buckets = self.buckets.as_ref()?;
-        let rank = (q * self.summary.count as f64).ceil().max(1.0) as u64;
+        let in_bucket = |i: usize| {
+            let of = |window: &Vec<u64>| window.get(i).copied().unwrap_or(0);
+            of(&self.current) + of(&self.previous)
+        };
+        let buckets = 0..self.current.len().max(self.previous.len());
+        let count: u64 = buckets.clone().map(in_bucket).sum();
+        let rank = (q * count as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
-        let bucket = buckets.iter().position(|n| {
-            seen += n;
+        let bucket = buckets.into_iter().find(|i| {
+            seen += in_bucket(*i);
             seen >= rank
-        });
-        let end = bucket.map_or(self.summary.max, last_value_of);
-        Some(end.clamp(self.summary.min, self.summary.max))
+        })?;
+        Some(last_value_of(bucket).clamp(self.summary.min, self.summary.max))
     }
 }
 
@@ -160,6 +192,11 @@ impl TimeDistribution {
         self.0.reset();
     }
 
+    /// See [`Distribution::rotate`].
+    pub fn rotate(&mut self) {
+        self.0.rotate();
+    }
+
     /// The same in microseconds.
     pub fn micros(&self) -> &Distribution {
         &self.0
@@ -201,7 +238,6 @@ impl fmt::Display for BufferStats {
 const SUB_BITS: u32 = 4;
 /// Values from here on share the last bucket: 19 hours in microseconds, 64 GiB in bytes.
 const VALUE_BITS: u32 = 36;
-const BUCKETS: usize = ((VALUE_BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 
 #[inline]
 fn bucket_of(value: u64) -> usize {
@@ -224,6 +260,8 @@ fn last_value_of(bucket: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BUCKETS: usize = ((VALUE_BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 
     #[test]
     fn a_summary_knows_count_sum_and_extremes_and_is_zero_when_empty() {
@@ -267,6 +305,20 @@ mod tests {
         assert_eq!(d.quantile(0.999), Some(1_000));
         d.add(u64::MAX);
         assert_eq!(d.quantile(1.0), Some((1 << VALUE_BITS) - 1));
+    }
+
+    #[test]
+    fn quantiles_forget_what_is_older_than_two_windows_and_the_rest_does_not() {
+        let mut d = Distribution::default();
+        d.add(7);
+        d.rotate();
+        d.add(3);
+        assert_eq!((d.quantile(0.5), d.quantile(1.0)), (Some(3), Some(7)));
+        d.rotate();
+        assert_eq!(d.quantile(1.0), Some(3));
+        d.rotate();
+        assert_eq!(d.quantile(1.0), None);
+        assert_eq!((d.summary().count(), d.summary().max()), (2, 7));
     }
 
     #[test]

@@ -1,22 +1,17 @@
 //! The one list of metrics: name, kind, unit, meaning, and the field that holds it.
 
-use super::{Distribution, Keyed, OpCounts, ServerStats, Summary, TimeDistribution, TimeSummary};
+use super::{Distribution, Keyed, OpCounts, ServerStats, TimeDistribution};
+use crate::time::Instant;
 use crate::wire::op::OPS;
 
-/// How a metric is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a metric is exported. Whether it has one value or one for each key is the field's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Counter,
     /// avg, min, max, cnt, sum (`BasicSummary`).
     Basic,
     /// Those and p50, p95, p99, p999 (`AdvancedSummary`).
     Advanced,
-    /// A counter for each key.
-    CounterSet,
-    /// A basic summary for each key.
-    BasicSet,
-    /// An advanced summary for each key.
-    AdvancedSet,
 }
 
 /// What the numbers count.
@@ -55,9 +50,6 @@ pub struct Spec {
 #[derive(Clone, Copy, Debug)]
 pub enum Sample<'a> {
     Counter(u64),
-    Summary(&'a Summary),
-    /// Microseconds, to be shown as milliseconds.
-    TimeSummary(&'a Summary),
     Distribution(&'a Distribution),
     /// Microseconds, to be shown as milliseconds.
     TimeDistribution(&'a Distribution),
@@ -73,24 +65,52 @@ pub struct Series<'a> {
 
 /// A type that a row of the table can have.
 trait Metric {
-    const KIND: Kind;
     fn reset(&mut self);
+    fn rotate(&mut self);
     fn samples(&self) -> Vec<(Option<&str>, Sample<'_>)>;
 }
 
-/// Something that has one value.
-trait Single {
-    const KIND: Kind;
-    const KEYED: Kind;
-    fn clear(&mut self);
+/// A metric that has one value.
+trait Single: Default {
+    fn rotate_window(&mut self);
     fn sample(&self) -> Sample<'_>;
 }
 
-impl<T: Single> Metric for T {
-    const KIND: Kind = T::KIND;
+impl Single for u64 {
+    fn rotate_window(&mut self) {}
 
+    fn sample(&self) -> Sample<'_> {
+        Sample::Counter(*self)
+    }
+}
+
+impl Single for Distribution {
+    fn rotate_window(&mut self) {
+        self.rotate();
+    }
+
+    fn sample(&self) -> Sample<'_> {
+        Sample::Distribution(self)
+    }
+}
+
+impl Single for TimeDistribution {
+    fn rotate_window(&mut self) {
+        self.rotate();
+    }
+
+    fn sample(&self) -> Sample<'_> {
+        Sample::TimeDistribution(self.micros())
+    }
+}
+
+impl<T: Single> Metric for T {
     fn reset(&mut self) {
-        self.clear();
+        *self = T::default();
+    }
+
+    fn rotate(&mut self) {
+        self.rotate_window();
     }
 
     fn samples(&self) -> Vec<(Option<&str>, Sample<'_>)> {
@@ -98,11 +118,13 @@ impl<T: Single> Metric for T {
     }
 }
 
-impl<T: Single + Default> Metric for Keyed<T> {
-    const KIND: Kind = T::KEYED;
-
+impl<T: Single> Metric for Keyed<T> {
     fn reset(&mut self) {
-        Keyed::reset(self);
+        self.clear();
+    }
+
+    fn rotate(&mut self) {
+        self.values_mut().for_each(T::rotate_window);
     }
 
     fn samples(&self) -> Vec<(Option<&str>, Sample<'_>)> {
@@ -110,34 +132,10 @@ impl<T: Single + Default> Metric for Keyed<T> {
     }
 }
 
-macro_rules! single {
-    ($ty:ty, $kind:ident, $keyed:ident, $value:ident => $sample:expr) => {
-        impl Single for $ty {
-            const KIND: Kind = Kind::$kind;
-            const KEYED: Kind = Kind::$keyed;
-
-            fn clear(&mut self) {
-                *self = <$ty>::default();
-            }
-
-            fn sample(&self) -> Sample<'_> {
-                let $value = self;
-                $sample
-            }
-        }
-    };
-}
-
-single!(u64, Counter, CounterSet, n => Sample::Counter(*n));
-single!(Summary, Basic, BasicSet, s => Sample::Summary(s));
-single!(TimeSummary, Basic, BasicSet, t => Sample::TimeSummary(t.micros()));
-single!(Distribution, Advanced, AdvancedSet, d => Sample::Distribution(d));
-single!(TimeDistribution, Advanced, AdvancedSet, t => Sample::TimeDistribution(t.micros()));
-
 macro_rules! metrics {
     (
-        live { $( #[doc = $help:literal] $name:ident: $ty:ty, $unit:ident, $origin:ident; )* }
-        absent { $( #[doc = $why:literal] $absent:ident: $kind:ident, $absent_unit:ident; )* }
+        live { $( #[doc = $help:literal] $name:ident: $kind:ident, $ty:ty, $unit:ident, $origin:ident; )* }
+        absent { $( #[doc = $why:literal] $absent:ident: $absent_kind:ident, $absent_unit:ident; )* }
     ) => {
         /// All counters and summaries of one server. Fields carry the exported names.
         #[derive(Clone, Debug, Default)]
@@ -146,13 +144,15 @@ macro_rules! metrics {
             pub stats: ServerStats,
             /// Requests by operation (3.10's `op_count_*`).
             pub op_count: OpCounts,
+            /// When the window of quantiles began that is being filled.
+            window_began: Instant,
             $( #[doc = $help] pub $name: $ty, )*
         }
 
         /// Rows whose value is a field, in the order of the fields.
         const LIVE: &[Spec] = &[$( Spec {
             name: stringify!($name),
-            kind: <$ty as Metric>::KIND,
+            kind: Kind::$kind,
             unit: Unit::$unit,
             origin: Origin::$origin,
             help: $help.trim_ascii(),
@@ -161,7 +161,7 @@ macro_rules! metrics {
         /// Rows that are always 0.
         const ABSENT: &[Spec] = &[$( Spec {
             name: stringify!($absent),
-            kind: Kind::$kind,
+            kind: Kind::$absent_kind,
             unit: Unit::$absent_unit,
             origin: Origin::Absent,
             help: $why.trim_ascii(),
@@ -170,6 +170,10 @@ macro_rules! metrics {
         impl Metrics {
             fn reset_fields(&mut self) {
                 $( Metric::reset(&mut self.$name); )*
+            }
+
+            fn rotate_fields(&mut self) {
+                $( Metric::rotate(&mut self.$name); )*
             }
 
             fn live_samples(&self) -> Vec<Vec<(Option<&str>, Sample<'_>)>> {
@@ -182,198 +186,198 @@ macro_rules! metrics {
 metrics! {
     live {
         /// Snapshots that could not be written on request.
-        snapshot_error_count: u64, Count, Java;
+        snapshot_error_count: Counter, u64, Count, Java;
         /// Snapshot requests refused by the rate limit.
-        snapshot_rate_limited_count: u64, Count, Java;
+        snapshot_rate_limited_count: Counter, u64, Count, Java;
         /// Restores that failed.
-        restore_error_count: u64, Count, Java;
+        restore_error_count: Counter, u64, Count, Java;
         /// Restore requests refused by the rate limit.
-        restore_rate_limited_count: u64, Count, Java;
+        restore_rate_limited_count: Counter, u64, Count, Java;
         /// Times that the server went looking for a leader.
-        looking_count: u64, Count, Java;
+        looking_count: Counter, u64, Count, Java;
         /// Learners brought up to date with transactions.
-        diff_count: u64, Count, Java;
+        diff_count: Counter, u64, Count, Java;
         /// Learners brought up to date with a snapshot.
-        snap_count: u64, Count, Java;
+        snap_count: Counter, u64, Count, Java;
         /// Transactions committed.
-        commit_count: u64, Count, Java;
+        commit_count: Counter, u64, Count, Java;
         /// Connect requests, of new and of resumed sessions.
-        connection_request_count: u64, Count, Java;
+        connection_request_count: Counter, u64, Count, Java;
         /// Connections refused by `maxClientCnxns` or `maxCnxns`.
-        connection_rejected: u64, Count, Java;
+        connection_rejected: Counter, u64, Count, Java;
         /// Bytes of requests, without their length fields.
-        bytes_received_count: u64, Bytes, Java;
+        bytes_received_count: Counter, u64, Bytes, Java;
         /// Errors after which the server cannot go on.
-        unrecoverable_error_count: u64, Count, Java;
+        unrecoverable_error_count: Counter, u64, Count, Java;
         /// Connections that proved to belong to this ensemble.
-        ensemble_auth_success: u64, Count, Java;
+        ensemble_auth_success: Counter, u64, Count, Java;
         /// Connections meant for another ensemble.
-        ensemble_auth_fail: u64, Count, Java;
+        ensemble_auth_fail: Counter, u64, Count, Java;
         /// Connections that named no ensemble, or met a server without one.
-        ensemble_auth_skip: u64, Count, Java;
+        ensemble_auth_skip: Counter, u64, Count, Java;
         /// Write requests handed to preparation.
-        prep_processor_request_queued: u64, Count, Java;
+        prep_processor_request_queued: Counter, u64, Count, Java;
         /// Changes added to the outstanding ones.
-        outstanding_changes_queued: u64, Count, Java;
+        outstanding_changes_queued: Counter, u64, Count, Java;
         /// Outstanding changes that were committed or failed.
-        outstanding_changes_removed: u64, Count, Java;
+        outstanding_changes_removed: Counter, u64, Count, Java;
         /// Sessions that a learner asked its leader to confirm.
-        revalidate_count: u64, Count, Java;
+        revalidate_count: Counter, u64, Count, Java;
         /// Connections closed, for whatever reason.
-        connection_drop_count: u64, Count, Java;
+        connection_drop_count: Counter, u64, Count, Java;
         /// Connect requests that resumed a session.
-        connection_revalidate_count: u64, Count, Java;
+        connection_revalidate_count: Counter, u64, Count, Java;
         /// Connections closed because no session came in time.
-        sessionless_connections_expired: u64, Count, Java;
+        sessionless_connections_expired: Counter, u64, Count, Java;
         /// Sessions that expired.
-        stale_sessions_expired: u64, Count, Java;
+        stale_sessions_expired: Counter, u64, Count, Java;
         /// Requests answered with ZTHROTTLEDOP.
-        throttled_ops: u64, Count, Java;
+        throttled_ops: Counter, u64, Count, Java;
         /// Proposals that this learner received.
-        learner_proposal_received_count: u64, Count, Java;
+        learner_proposal_received_count: Counter, u64, Count, Java;
         /// Commits that this learner received.
-        learner_commit_received_count: u64, Count, Java;
+        learner_commit_received_count: Counter, u64, Count, Java;
         /// Transactions handed to the log.
-        sync_processor_request_queued: u64, Count, Java;
+        sync_processor_request_queued: Counter, u64, Count, Java;
         /// Proposals that this leader sent.
-        proposal_count: u64, Count, Java;
+        proposal_count: Counter, u64, Count, Java;
         /// Times that this leader gave up because its voters had left.
-        quit_leading_due_to_disloyal_voter: u64, Count, Java;
+        quit_leading_due_to_disloyal_voter: Counter, u64, Count, Java;
         /// Requests found stale by the request throttle.
-        stale_requests: u64, Count, Java;
+        stale_requests: Counter, u64, Count, Java;
         /// Stale requests dropped.
-        stale_requests_dropped: u64, Count, Java;
+        stale_requests_dropped: Counter, u64, Count, Java;
         /// Replies whose connection was gone.
-        stale_replies: u64, Count, Java;
+        stale_replies: Counter, u64, Count, Java;
         /// Times that the request throttle stalled.
-        request_throttle_wait_count: u64, Count, Java;
+        request_throttle_wait_count: Counter, u64, Count, Java;
         /// Requests refused by `largeRequestMaxBytes`.
-        large_requests_rejected: u64, Count, Java;
+        large_requests_rejected: Counter, u64, Count, Java;
         /// Transactions after which the tree's digest was not the leader's.
-        digest_mismatches_count: u64, Count, Java;
+        digest_mismatches_count: Counter, u64, Count, Java;
         /// TLS handshakes that failed.
-        unsuccessful_handshake: u64, Count, Java;
+        unsuccessful_handshake: Counter, u64, Count, Java;
         /// Requests to the admin port without TLS.
-        insecure_admin_count: u64, Count, Java;
+        insecure_admin_count: Counter, u64, Count, Java;
         /// Connections refused because too many TLS handshakes were under way.
-        tls_handshake_exceeded: u64, Count, Java;
+        tls_handshake_exceeded: Counter, u64, Count, Java;
         /// Connections closed because the server did not serve yet, or no longer.
-        cnxn_closed_without_zk_server_running: u64, Count, Java;
+        cnxn_closed_without_zk_server_running: Counter, u64, Count, Java;
         /// Bytes of replies, without their length fields.
-        response_bytes: u64, Bytes, Java;
+        response_bytes: Counter, u64, Bytes, Java;
         /// Bytes of watch events.
-        watch_bytes: u64, Bytes, Java;
+        watch_bytes: Counter, u64, Bytes, Java;
         /// TTL znodes created (3.10).
-        ttl_node_created_count: u64, Count, Java;
+        ttl_node_created_count: Counter, u64, Count, Java;
         /// TTL znodes deleted because their time was over (3.10).
-        ttl_node_deleted_count: u64, Count, Java;
+        ttl_node_deleted_count: Counter, u64, Count, Java;
         /// Requests beyond a quota, by top-level path.
-        quota_exceeded_error_per_namespace: Keyed<u64>, Count, Java;
+        quota_exceeded_error_per_namespace: Counter, Keyed<u64>, Count, Java;
 
         /// Time of a sync of the log.
-        fsynctime: TimeSummary, Ms, Java;
+        fsynctime: Basic, TimeDistribution, Ms, Java;
         /// Time to write a snapshot.
-        snapshottime: TimeSummary, Ms, Java;
+        snapshottime: Basic, TimeDistribution, Ms, Java;
         /// Time to restore from a snapshot on request.
-        restore_time: TimeSummary, Ms, Java;
+        restore_time: Basic, TimeDistribution, Ms, Java;
         /// Time to load the database at start.
-        dbinittime: TimeSummary, Ms, Java;
+        dbinittime: Basic, TimeDistribution, Ms, Java;
         /// Time that a follower took to be in sync with its leader.
-        follower_sync_time: TimeSummary, Ms, Java;
+        follower_sync_time: Basic, TimeDistribution, Ms, Java;
         /// Time that an observer took to be in sync with its leader.
-        observer_sync_time: TimeSummary, Ms, Java;
+        observer_sync_time: Basic, TimeDistribution, Ms, Java;
         /// Time of an election.
-        election_time: TimeSummary, Ms, Java;
+        election_time: Basic, TimeDistribution, Ms, Java;
         /// Tokens missing in the connection throttle's bucket, seen at each connect request.
-        connection_token_deficit: Summary, Count, Java;
+        connection_token_deficit: Basic, Distribution, Count, Java;
         /// Snapshots under way to learners, seen at each one that begins.
-        inflight_snap_count: Summary, Count, Java;
+        inflight_snap_count: Basic, Distribution, Count, Java;
         /// Diffs under way to learners, seen at each one that begins.
-        inflight_diff_count: Summary, Count, Java;
+        inflight_diff_count: Basic, Distribution, Count, Java;
         /// Watches fired by one created znode.
-        node_created_watch_count: Summary, Count, Java;
+        node_created_watch_count: Basic, Distribution, Count, Java;
         /// Watches fired by one deleted znode.
-        node_deleted_watch_count: Summary, Count, Java;
+        node_deleted_watch_count: Basic, Distribution, Count, Java;
         /// Watches fired by one change of data.
-        node_changed_watch_count: Summary, Count, Java;
+        node_changed_watch_count: Basic, Distribution, Count, Java;
         /// Watches fired by one change of a list of children.
-        node_children_watch_count: Summary, Count, Java;
+        node_children_watch_count: Basic, Distribution, Count, Java;
         /// Time to prepare a write request.
-        prep_process_time: TimeSummary, Ms, Java;
+        prep_process_time: Basic, TimeDistribution, Ms, Java;
         /// Time to make and send a proposal.
-        proposal_process_time: TimeSummary, Ms, Java;
+        proposal_process_time: Basic, TimeDistribution, Ms, Java;
         /// Time without service, from losing a quorum to serving again.
-        unavailable_time: TimeSummary, Ms, Java;
+        unavailable_time: Basic, TimeDistribution, Ms, Java;
         /// The same on the server that became leader.
-        leader_unavailable_time: TimeSummary, Ms, Java;
+        leader_unavailable_time: Basic, TimeDistribution, Ms, Java;
         /// Time to apply one committed transaction.
-        commit_process_time: TimeSummary, Ms, Java;
+        commit_process_time: Basic, TimeDistribution, Ms, Java;
         /// Transactions read from the log at start.
-        startup_txns_loaded: Summary, Count, Java;
+        startup_txns_loaded: Basic, Distribution, Count, Java;
         /// Time to read them.
-        startup_txns_load_time: TimeSummary, Ms, Java;
+        startup_txns_load_time: Basic, TimeDistribution, Ms, Java;
         /// Time to read the snapshot at start.
-        startup_snap_load_time: TimeSummary, Ms, Java;
+        startup_snap_load_time: Basic, TimeDistribution, Ms, Java;
         /// Transactions that wait for the log's sync, seen at each one that arrives.
-        sync_processor_queue_size: Summary, Count, Java;
+        sync_processor_queue_size: Basic, Distribution, Count, Java;
         /// Time to append one transaction to the log.
-        sync_process_time: TimeSummary, Ms, Java;
+        sync_process_time: Basic, TimeDistribution, Ms, Java;
         /// Transactions that one sync of the log covered.
-        sync_processor_batch_size: Summary, Count, Java;
+        sync_processor_batch_size: Basic, Distribution, Count, Java;
         /// Time to close the connection to a server.
-        socket_closing_time: TimeSummary, Ms, Java;
+        socket_closing_time: Basic, TimeDistribution, Ms, Java;
         /// Bytes read, by top-level path.
-        read_per_namespace: Keyed<Summary>, Bytes, Java;
+        read_per_namespace: Basic, Keyed<Distribution>, Bytes, Java;
         /// Bytes written, by top-level path.
-        write_per_namespace: Keyed<Summary>, Bytes, Java;
+        write_per_namespace: Basic, Keyed<Distribution>, Bytes, Java;
         /// Packets queued for a learner, by its id.
-        learner_handler_qp_size: Keyed<Summary>, Count, Java;
+        learner_handler_qp_size: Basic, Keyed<Distribution>, Count, Java;
 
         /// From a read request's arrival to its reply.
-        readlatency: TimeDistribution, Ms, Java;
+        readlatency: Advanced, TimeDistribution, Ms, Java;
         /// From a write request's arrival to its reply.
-        updatelatency: TimeDistribution, Ms, Java;
+        updatelatency: Advanced, TimeDistribution, Ms, Java;
         /// From a transaction's time at the leader to its commit here.
-        propagation_latency: TimeDistribution, Ms, Java;
+        propagation_latency: Advanced, TimeDistribution, Ms, Java;
         /// Time that a write request waited for preparation.
-        prep_processor_queue_time_ms: TimeDistribution, Ms, Java;
+        prep_processor_queue_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// Time to prepare the closing of a session.
-        close_session_prep_time: TimeDistribution, Ms, Java;
+        close_session_prep_time: Advanced, TimeDistribution, Ms, Java;
         /// Time to pass a proposal on to observers.
-        om_proposal_process_time_ms: TimeDistribution, Ms, Java;
+        om_proposal_process_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// Time to pass a commit on to observers.
-        om_commit_process_time_ms: TimeDistribution, Ms, Java;
+        om_commit_process_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// Time to answer a read from the tree.
-        read_final_proc_time_ms: TimeDistribution, Ms, Java;
+        read_final_proc_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// Time to answer a write once it is committed.
-        write_final_proc_time_ms: TimeDistribution, Ms, Java;
+        write_final_proc_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// From a request's arrival to its proposal.
-        proposal_latency: TimeDistribution, Ms, Java;
+        proposal_latency: Advanced, TimeDistribution, Ms, Java;
         /// From a request's arrival to the leader's own ack.
-        proposal_ack_creation_latency: TimeDistribution, Ms, Java;
+        proposal_ack_creation_latency: Advanced, TimeDistribution, Ms, Java;
         /// From a request's arrival to its commit message.
-        commit_propagation_latency: TimeDistribution, Ms, Java;
+        commit_propagation_latency: Advanced, TimeDistribution, Ms, Java;
         /// From the hand-over to the log to the end of the sync.
-        sync_processor_queue_and_flush_time_ms: TimeDistribution, Ms, Java;
+        sync_processor_queue_and_flush_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// Time that a transaction waited to be appended.
-        sync_processor_queue_time_ms: TimeDistribution, Ms, Java;
+        sync_processor_queue_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// Time from a transaction's append to the end of its sync.
-        sync_processor_queue_flush_time_ms: TimeDistribution, Ms, Java;
+        sync_processor_queue_flush_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// From a proposal to its quorum of acks.
-        quorum_ack_latency: TimeDistribution, Ms, Java;
+        quorum_ack_latency: Advanced, TimeDistribution, Ms, Java;
         /// Time that requests waited in the request throttle.
-        request_throttle_queue_time_ms: TimeDistribution, Ms, Java;
+        request_throttle_queue_time_ms: Advanced, TimeDistribution, Ms, Java;
         /// From a proposal to a learner's ack, by its id.
-        ack_latency: Keyed<TimeDistribution>, Ms, Java;
+        ack_latency: Advanced, Keyed<TimeDistribution>, Ms, Java;
         /// Time that packets waited for a learner, by its id.
-        learner_handler_qp_time_ms: Keyed<TimeDistribution>, Ms, Java;
+        learner_handler_qp_time_ms: Advanced, Keyed<TimeDistribution>, Ms, Java;
 
         /// Length of a turn of the one thread; above 5 ms it is a defect.
-        turn_time_ms: TimeDistribution, Ms, Serval;
+        turn_time_ms: Advanced, TimeDistribution, Ms, Serval;
         /// Turns longer than 5 ms.
-        slow_turn_count: u64, Count, Serval;
+        slow_turn_count: Counter, u64, Count, Serval;
         /// Bytes that one sync of the log covered.
-        log_sync_bytes: Summary, Bytes, Serval;
+        log_sync_bytes: Basic, Distribution, Bytes, Serval;
     }
     absent {
         /// Java's dead watch cleaner; watches are removed at once here.
@@ -443,6 +447,9 @@ metrics! {
     }
 }
 
+/// Quantiles look back one to two of these: Prometheus' Java client has ten minutes in five steps.
+const WINDOW_MS: u64 = 5 * 60 * 1000;
+
 /// 3.10's counters of requests: what a row adds up is found by its name in the table of operations.
 const OP_COUNTS: &[Spec] = &[
     op_count("op_count_total"),
@@ -476,7 +483,7 @@ const fn op_count(name: &'static str) -> Spec {
     Spec { name, kind: Kind::Counter, unit: Unit::Count, origin: Origin::Java, help }
 }
 
-static EMPTY_SUMMARY: std::sync::LazyLock<Distribution> = std::sync::LazyLock::new(Distribution::default);
+static EMPTY: Distribution = Distribution::new();
 
 impl Metrics {
     /// Every row of the table.
@@ -484,7 +491,7 @@ impl Metrics {
         LIVE.iter().chain(OP_COUNTS).chain(ABSENT)
     }
 
-    /// Every row with its values: counters first, then basic summaries, then advanced ones, then sets.
+    /// Every row with its values: counters first, then basic summaries, then advanced ones.
     pub fn series(&self) -> Vec<Series<'_>> {
         let live = LIVE.iter().zip(self.live_samples()).map(|(spec, samples)| Series { spec, samples });
         let ops = OP_COUNTS.iter().map(|spec| {
@@ -493,7 +500,7 @@ impl Metrics {
         });
         let absent = ABSENT.iter().map(|spec| Series { spec, samples: vec![(None, zero(spec.kind))] });
         let mut all: Vec<Series<'_>> = live.chain(ops).chain(absent).collect();
-        all.sort_by_key(|series| rank(series.spec.kind));
+        all.sort_by_key(|series| series.spec.kind);
         all
     }
 
@@ -508,6 +515,14 @@ impl Metrics {
         self.reset_fields();
     }
 
+    /// Lets quantiles forget what is older than ten minutes. To be called now and then; every tick is fine.
+    pub fn tick(&mut self, now: Instant) {
+        if now.millis_since(self.window_began) >= WINDOW_MS {
+            self.window_began = now;
+            self.rotate_fields();
+        }
+    }
+
     fn op_count_of(&self, name: &str) -> u64 {
         let op = name.trim_start_matches("op_count_");
         let rows = OPS.iter().filter(|row| row.name == op || op == "total");
@@ -517,21 +532,8 @@ impl Metrics {
 
 fn zero(kind: Kind) -> Sample<'static> {
     match kind {
-        Kind::Counter | Kind::CounterSet => Sample::Counter(0),
-        Kind::Basic | Kind::BasicSet => Sample::Summary(EMPTY_SUMMARY.summary()),
-        Kind::Advanced | Kind::AdvancedSet => Sample::Distribution(&EMPTY_SUMMARY),
-    }
-}
-
-/// Java's order of groups in `mntr` (`DefaultMetricsProvider.dump`).
-fn rank(kind: Kind) -> u8 {
-    match kind {
-        Kind::Counter => 0,
-        Kind::CounterSet => 1,
-        Kind::Basic => 2,
-        Kind::BasicSet => 3,
-        Kind::Advanced => 4,
-        Kind::AdvancedSet => 5,
+        Kind::Counter => Sample::Counter(0),
+        Kind::Basic | Kind::Advanced => Sample::Distribution(&EMPTY),
     }
 }
 
@@ -559,7 +561,9 @@ mod tests {
         let series = metrics.series();
         let of = |name: &str| series.iter().find(|s| s.spec.name == name).expect("in the table");
         assert!(matches!(of("commit_count").samples[..], [(None, Sample::Counter(7))]));
-        assert!(matches!(of("fsynctime").samples[..], [(None, Sample::TimeSummary(s))] if s.sum() == 3000));
+        assert!(
+            matches!(of("fsynctime").samples[..], [(None, Sample::TimeDistribution(d))] if d.summary().sum() == 3000)
+        );
         let quota = of("quota_exceeded_error_per_namespace");
         assert!(matches!(quota.samples[..], [(Some("a"), Sample::Counter(2))]));
     }
@@ -577,6 +581,23 @@ mod tests {
     }
 
     #[test]
+    fn ticks_let_quantiles_forget() {
+        let mut metrics = Metrics::default();
+        metrics.readlatency.add_ms(5);
+        metrics.read_of("/a", 5);
+        let mut forgotten_at = |ms| {
+            metrics.tick(Instant::from_millis(ms));
+            let set = metrics.read_per_namespace.of("a").quantile(1.0).is_none();
+            assert_eq!(metrics.readlatency.micros().quantile(1.0).is_none(), set);
+            set
+        };
+        assert!(!forgotten_at(WINDOW_MS - 1));
+        assert!(!forgotten_at(WINDOW_MS));
+        assert!(!forgotten_at(2 * WINDOW_MS - 1));
+        assert!(forgotten_at(2 * WINDOW_MS));
+    }
+
+    #[test]
     fn a_reset_clears_what_java_clears_and_keeps_what_java_keeps() {
         let mut metrics = Metrics::default();
         metrics.stats.packets_received = 5;
@@ -586,7 +607,7 @@ mod tests {
         metrics.op_count.add(Op::Create);
         metrics.reset();
         assert_eq!((metrics.stats.packets_received, metrics.stats.auth_failed_count), (0, 2));
-        assert_eq!(metrics.stats.latency, TimeSummary::default());
+        assert_eq!(metrics.stats.latency.micros().count(), 0);
         assert_eq!(metrics.updatelatency, TimeDistribution::default());
         assert!(metrics.write_per_namespace.sorted().is_empty());
         assert_eq!(metrics.op_count.get(Op::Create), 0);
