@@ -1,1 +1,35 @@
 //! What survives: transaction log, snapshots, recovery, purge.
+//!
+//! Java's files, byte for byte, both ways; `docs/storage-format.md` has the layouts. In reading order:
+//!
+//! - [`error`]: why this server must stop, as far as its files are the reason.
+//! - [`disk`]: the effects, as two small traits; [`map`] is the mapped segment behind the real one.
+//! - `names`, [`dirs`]: which files there are; the directories, checked and locked.
+//! - `record`, [`log`]: the log's bytes; the write end, its segments and its jobs for the helper thread.
+//! - `input`, `xerial`, [`snapshot`]: reading in blocks; snapshot files, read and written.
+//! - [`recovery`]: what a restart makes of it all.
+//!
+//! # How the parts meet
+//!
+//! At start: [`DataDirs::open`], [`load_snapshot`] into the tree, [`replay`] onto it, [`Replay::settle`]. While
+//! serving: [`TxnLog::append`] in the reactor, one [`SyncJob`] at a time on the helper, acknowledgements only up to
+//! [`SyncDone::through`]. Anything that returns a [`StorageError`] ends the process with its exit code.
+
+pub mod dirs;
+pub mod disk;
+pub mod error;
+mod input;
+pub mod log;
+mod map;
+mod names;
+mod record;
+pub mod recovery;
+pub mod snapshot;
+mod xerial;
+
+pub use dirs::{DataDirs, DirLock};
+pub use error::{Corruption, StorageError};
+pub use log::{Counters, LogOptions, PrepareJob, SegmentReady, SnapshotSchedule, SyncDone, SyncJob, TxnLog};
+pub use record::frame as frame_record;
+pub use recovery::{Base, LoadOptions, Notice, Replay, Torn, load_snapshot, replay};
+pub use snapshot::{BadNode, Compression, SnapshotFile, SnapshotSink, SnapshotWriter, Trailer};

@@ -1,0 +1,440 @@
+//! The transaction log: every write in zxid order, on disk before anyone is told of it.
+//!
+//! The log is a chain of preallocated segments, each a file of Java's format named after its first zxid. The
+//! reactor appends into the mapped segment ([`TxnLog::append`]) and, once a turn, asks for one [`SyncJob`] that
+//! covers everything appended so far; a helper thread runs it and answers with [`SyncDone`]. While one sync runs,
+//! appends go on, and the next job covers them all: group commit without a timer.
+//!
+//! A segment exists under a temporary name (`prealloc.<n>.tmp`, which Java ignores) until its first record gives it
+//! its name. The next one is made ahead of need by a [`PrepareJob`] on the helper: blocks allocated, zeros written, so
+//! that a later sync changes no metadata and a full disk shows there, as an error, instead of at a store. The same
+//! job gives back the unused end of segments that were rolled away from.
+//!
+//! # Invariants
+//!
+//! 1. Zxids are appended in rising order; a segment's name is the zxid of its first record.
+//! 2. Bytes after the last record are zero, because a segment is allocated as zeros and stored to from front to back.
+//! 3. `SyncDone::through` is never above what the job's files held when the job was made, and a new segment's name is
+//!    durable before any record in it counts as synced.
+//! 4. After an error from any method or job the log must not be used again: the process ends. Nothing is retried.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dirs::DataDirs;
+use super::disk::{Disk, Segment, SegmentFile};
+use super::error::{Result, StorageError};
+use super::names::Kind;
+use super::record::{self, END_BYTE, FILE_HEADER, HEAD_LEN, OVERHEAD};
+use crate::ids::Zxid;
+
+/// How the log is written; from `preAllocSize`, `forceSync` and `txnLogSizeLimitInKb`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Size of a segment, in bytes.
+    pub segment_bytes: u64,
+    /// False only for `forceSync=no`: syncs do nothing, and a crash of the machine loses writes.
+    pub force_sync: bool,
+    /// Start a new file once this many bytes of records are in one; `txnLogSizeLimitInKb` > 0.
+    pub file_bytes_max: Option<u64>,
+}
+
+impl LogOptions {
+    /// `pre_alloc_kib` and `size_limit_kib` as configured. Steps below 64 KiB, also 0 ("no padding" in Java), become
+    /// 64 KiB: a mapped segment is always preallocated.
+    pub fn new(pre_alloc_kib: i64, force_sync: bool, size_limit_kib: i64) -> LogOptions {
+        let kib = u64::try_from(pre_alloc_kib).unwrap_or(0).clamp(64, 4 << 20);
+        LogOptions {
+            segment_bytes: FILE_HEADER.len() as u64 + kib * 1024,
+            force_sync,
+            file_bytes_max: u64::try_from(size_limit_kib)
+                .ok()
+                .filter(|&n| n > 0)
+                .map(|n| n.saturating_mul(1024)),
+        }
+    }
+}
+
+impl Default for LogOptions {
+    /// Java's: 64 MiB, synced, no limit.
+    fn default() -> LogOptions {
+        LogOptions::new(65536, true, -1)
+    }
+}
+
+/// The write end of the log.
+pub struct TxnLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: LogOptions,
+    current: Option<Current>,
+    spare: Option<Spare>,
+    /// A [`PrepareJob`] is out that brings a spare.
+    preparing: bool,
+    /// Segments that got no more records, kept until a [`PrepareJob`] takes them to be trimmed.
+    full: Vec<Full>,
+    /// Files with records that no [`SyncJob`] covers yet, except the current one.
+    unsynced: Vec<(PathBuf, Arc<dyn SegmentFile>)>,
+    current_dirty: bool,
+    /// A name was given that no directory sync covers yet.
+    dir_dirty: bool,
+    appended: Zxid,
+    temp_names: u64,
+    counters: Counters,
+}
+
+/// What was appended since the last roll for a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub txns: u64,
+    /// Size of the log files, the current one counted with its padding, as Java does.
+    pub bytes: u64,
+}
+
+/// The segment that is appended to.
+struct Current {
+    path: PathBuf,
+    segment: Box<dyn Segment>,
+    used: u64,
+}
+
+/// A segment that waits for its first record, under a temporary name.
+struct Spare {
+    path: PathBuf,
+    segment: Box<dyn Segment>,
+}
+
+/// A segment that will get no more records, and how much of it is used.
+struct Full {
+    path: PathBuf,
+    segment: Box<dyn Segment>,
+    used: u64,
+}
+
+impl TxnLog {
+    /// A log whose next record comes after `last`, what recovery found. Creates nothing yet; the first append opens
+    /// a new file, as Java's does: a log file is never appended to again after a restart.
+    pub fn new(dirs: &DataDirs, options: LogOptions, last: Zxid) -> TxnLog {
+        TxnLog {
+            disk: dirs.disk.clone(),
+            dir: dirs.log.clone(),
+            options,
+            current: None,
+            spare: None,
+            preparing: false,
+            full: Vec::new(),
+            unsynced: Vec::new(),
+            current_dirty: false,
+            dir_dirty: false,
+            appended: last,
+            temp_names: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The zxid of the last record appended (or recovered); durable only after a sync.
+    pub fn appended(&self) -> Zxid {
+        self.appended
+    }
+
+    /// The file that is written to, for messages.
+    pub fn current_file(&self) -> Option<&std::path::Path> {
+        self.current.as_ref().map(|current| current.path.as_path())
+    }
+
+    /// Bytes in the current file, records and header; 0 before the first record.
+    pub fn current_size(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.used)
+    }
+
+    pub fn counters(&self) -> Counters {
+        Counters {
+            txns: self.counters.txns,
+            bytes: self.counters.bytes + self.current.as_ref().map_or(0, |c| c.segment.capacity()),
+        }
+    }
+
+    /// Appends one transaction. Durable only once a [`SyncJob`] made after this has run.
+    pub fn append(&mut self, zxid: Zxid, payload: &[u8]) -> Result<()> {
+        assert!(zxid > self.appended, "zxids rise: {zxid} after {}", self.appended);
+        assert!(!payload.is_empty(), "a record of length 0 would read as padding");
+        let need = (payload.len() + OVERHEAD) as u64;
+        if let Some(current) = &self.current {
+            let over = self.options.file_bytes_max.is_some_and(|max| current.used >= max);
+            if over || current.used + need > current.segment.capacity() {
+                self.close_current();
+            }
+        }
+        if self.current.is_none() {
+            self.open(zxid, need)?;
+        }
+        let current = self.current.as_mut().expect("just opened");
+        let at = current.used;
+        let body = at + HEAD_LEN as u64;
+        let end = body + payload.len() as u64;
+        let stored = current
+            .segment
+            .store(at, &record::head(payload))
+            .and_then(|()| current.segment.store(body, payload))
+            .and_then(|()| current.segment.store(end, &[END_BYTE]));
+        stored.map_err(write_error("write", &current.path))?;
+        current.used = end + 1;
+        self.current_dirty = true;
+        self.appended = zxid;
+        self.counters.txns += 1;
+        Ok(())
+    }
+
+    /// The next append opens a new file. Called when a snapshot starts; the counters begin anew.
+    pub fn roll(&mut self) {
+        self.close_current();
+        self.counters = Counters::default();
+    }
+
+    /// Everything that was appended and is covered by no earlier job; `None` if that is nothing.
+    ///
+    /// One job at a time: make the next when the last has answered.
+    pub fn sync_job(&mut self) -> Option<SyncJob> {
+        let mut files = std::mem::take(&mut self.unsynced);
+        if let (Some(current), true) = (&self.current, self.current_dirty) {
+            files.push((current.path.clone(), current.segment.file()));
+        }
+        if files.is_empty() {
+            return None;
+        }
+        self.current_dirty = false;
+        let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
+        Some(SyncJob {
+            disk: self.disk.clone(),
+            files,
+            dir,
+            through: self.appended,
+            force: self.options.force_sync,
+        })
+    }
+
+    /// Work for the helper in between: a spare segment to make, used-up ones to trim. `None` if there is neither.
+    pub fn prepare_job(&mut self) -> Option<PrepareJob> {
+        let make = self.spare.is_none() && !self.preparing;
+        if !make && self.full.is_empty() {
+            return None;
+        }
+        let make = make.then(|| {
+            self.preparing = true;
+            self.temp_path()
+        });
+        Some(PrepareJob {
+            disk: self.disk.clone(),
+            trim: std::mem::take(&mut self.full),
+            make,
+            made: None,
+            zeroed: 0,
+            len: self.options.segment_len(),
+        })
+    }
+
+    /// Takes what a [`PrepareJob`] made.
+    pub fn segment_ready(&mut self, ready: SegmentReady) {
+        if let Some(spare) = ready.spare {
+            self.preparing = false;
+            assert!(self.spare.is_none(), "one job at a time makes a spare");
+            self.spare = Some(spare);
+        }
+    }
+
+    fn close_current(&mut self) {
+        let Some(Current { path, segment, used }) = self.current.take() else { return };
+        if std::mem::take(&mut self.current_dirty) {
+            self.unsynced.push((path.clone(), segment.file()));
+        }
+        self.counters.bytes += used;
+        self.full.push(Full { path, segment, used });
+    }
+
+    fn open(&mut self, zxid: Zxid, need: u64) -> Result<()> {
+        let header = FILE_HEADER.len() as u64;
+        let Spare { path: temp, mut segment } = match self.spare.take() {
+            Some(spare) if header + need <= spare.segment.capacity() => spare,
+            unfit => {
+                // Not ready yet, or one record is bigger than a segment: allocate here and now. Instant on file
+                // systems with extents; the helper's zeros are missing, so the first syncs are slower.
+                self.spare = unfit;
+                let path = self.temp_path();
+                let len = self.options.segment_len().max(header + need);
+                let mut segment =
+                    self.disk.create_segment(&path, len).map_err(write_error("preallocate", &path))?;
+                segment.store(0, &FILE_HEADER).map_err(write_error("write", &path))?;
+                Spare { path, segment }
+            }
+        };
+        let path = self.dir.join(Kind::Log.name(zxid));
+        self.disk.rename(&temp, &path).map_err(write_error("name", &path))?;
+        // A spare has its header already; storing it again costs nothing and keeps the two ways alike.
+        segment.store(0, &FILE_HEADER).map_err(write_error("write", &path))?;
+        self.dir_dirty = true;
+        self.current_dirty = true;
+        self.current = Some(Current { path, segment, used: header });
+        Ok(())
+    }
+
+    /// Left-over temporary files of an earlier life are overwritten one by one, or removed by recovery.
+    fn temp_path(&mut self) -> PathBuf {
+        self.temp_names += 1;
+        self.dir.join(format!("{TEMP_PREFIX}{}.tmp", self.temp_names))
+    }
+}
+
+/// What the names of unfinished segments begin with.
+pub(super) const TEMP_PREFIX: &str = "prealloc.";
+
+impl LogOptions {
+    fn segment_len(&self) -> u64 {
+        // A file that is left at its limit needs no more room than that and one more record.
+        let enough = self.file_bytes_max.map_or(u64::MAX, |max| max.saturating_add(64 << 10));
+        self.segment_bytes.min(enough)
+    }
+}
+
+fn write_error(doing: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> StorageError {
+    let path = path.to_owned();
+    move |source| StorageError::LogWrite { doing, path, source }
+}
+
+/// Makes everything durable that was appended before it was made. Runs on the helper thread.
+pub struct SyncJob {
+    disk: Arc<dyn Disk>,
+    files: Vec<(PathBuf, Arc<dyn SegmentFile>)>,
+    dir: Option<PathBuf>,
+    through: Zxid,
+    force: bool,
+}
+
+/// A finished sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncDone {
+    /// Every record up to this zxid is durable.
+    pub through: Zxid,
+    /// How long the disk took.
+    pub took: Duration,
+}
+
+impl SyncJob {
+    /// The zxid that [`SyncDone::through`] will have.
+    pub fn through(&self) -> Zxid {
+        self.through
+    }
+
+    /// Blocks until the disk has it all. An error ends the process: what is durable now is unknown.
+    ///
+    /// `clock` reads the time since any fixed moment; it is asked before and after.
+    pub fn run(self, clock: impl Fn() -> Duration) -> Result<SyncDone> {
+        let begun = clock();
+        if self.force {
+            for (path, file) in &self.files {
+                file.sync().map_err(write_error("sync", path))?;
+            }
+            if let Some(dir) = &self.dir {
+                self.disk.sync_dir(dir).map_err(write_error("sync the directory of", dir))?;
+            }
+        }
+        Ok(SyncDone { through: self.through, took: clock().saturating_sub(begun) })
+    }
+}
+
+/// Makes the next segment and trims used ones. Runs on the helper thread, whole ([`PrepareJob::run`]) or in steps
+/// with syncs in between ([`PrepareJob::step`]).
+pub struct PrepareJob {
+    disk: Arc<dyn Disk>,
+    trim: Vec<Full>,
+    make: Option<PathBuf>,
+    made: Option<Spare>,
+    /// How much of the segment was overwritten with zeros.
+    zeroed: u64,
+    len: u64,
+}
+
+/// What a [`PrepareJob`] brings back for [`TxnLog::segment_ready`].
+pub struct SegmentReady {
+    spare: Option<Spare>,
+}
+
+impl PrepareJob {
+    /// Bytes of zeros written and synced in one step: short enough for a sync of the log to wait behind, long
+    /// enough that the file system's own bookkeeping does not dominate.
+    const STEP: u64 = 4 << 20;
+
+    /// Everything at once.
+    pub fn run(mut self) -> Result<SegmentReady> {
+        while !self.step()? {}
+        Ok(self.finish())
+    }
+
+    /// A few milliseconds of the work; true when it is done and [`PrepareJob::finish`] may be called.
+    pub fn step(&mut self) -> Result<bool> {
+        if let Some(Full { path, segment, used }) = self.trim.pop() {
+            // Needs no sync of its own: the zeros that a crash leaves behind read as padding.
+            segment.file().trim(used).map_err(write_error("trim", &path))?;
+            return Ok(self.trim.is_empty() && self.make.is_none());
+        }
+        let Some(path) = &self.make else { return Ok(true) };
+        let Some(spare) = &mut self.made else {
+            let mut segment =
+                self.disk.create_segment(path, self.len).map_err(write_error("preallocate", path))?;
+            segment.store(0, &FILE_HEADER).map_err(write_error("write", path))?;
+            self.zeroed = FILE_HEADER.len() as u64;
+            self.made = Some(Spare { path: path.clone(), segment });
+            return Ok(false);
+        };
+        let n = (self.len - self.zeroed).min(PrepareJob::STEP);
+        let file = spare.segment.file();
+        file.write_zeros(self.zeroed, n)
+            .and_then(|()| file.sync())
+            .map_err(write_error("preallocate", path))?;
+        self.zeroed += n;
+        Ok(self.zeroed == self.len)
+    }
+
+    /// Hands over the segment; only after [`PrepareJob::step`] has said true.
+    pub fn finish(self) -> SegmentReady {
+        assert!(self.make.is_none() || self.zeroed == self.len, "the job has not run to its end");
+        SegmentReady { spare: self.made }
+    }
+}
+
+/// When to roll the log and take a snapshot (`SyncRequestProcessor.shouldSnapshot`).
+///
+/// The random halves keep the servers of an ensemble from doing it all at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotSchedule {
+    snap_count: u64,
+    size_limit: u64,
+    txns_max: u64,
+    bytes_max: Option<u64>,
+}
+
+impl SnapshotSchedule {
+    /// `snap_count` below 2 counts as 2; `size_limit_kib` of 0 or less is off (0 kills Java's sync thread).
+    pub fn new(snap_count: i64, size_limit_kib: i64, random: u64) -> SnapshotSchedule {
+        let mut schedule = SnapshotSchedule {
+            snap_count: u64::try_from(snap_count).unwrap_or(0).max(2),
+            size_limit: u64::try_from(size_limit_kib).unwrap_or(0).saturating_mul(1024),
+            txns_max: 0,
+            bytes_max: None,
+        };
+        schedule.redraw(random);
+        schedule
+    }
+
+    /// New random halves, after each roll. The upper bits of `random` draw one of them, the lower the other.
+    pub fn redraw(&mut self, random: u64) {
+        let count_half = self.snap_count / 2;
+        self.txns_max = count_half + (random >> 32) % count_half;
+        let size_half = self.size_limit / 2;
+        self.bytes_max = (size_half > 0).then(|| size_half + u64::from(random as u32) * 4096 % size_half);
+    }
+
+    pub fn is_due(&self, counters: Counters) -> bool {
+        counters.txns > self.txns_max || self.bytes_max.is_some_and(|max| counters.bytes > max)
+    }
+}
