@@ -88,6 +88,14 @@ def free_port():
     die("no free port in %d-%d" % (low, high))
 
 
+def free_ports(count):
+    """The first of `count` ports in a row that nobody listens on."""
+    while True:
+        first = free_port()
+        if all(free_port() == first + more for more in range(1, count)):
+            return first
+
+
 _work_made = set()
 
 
