@@ -56,7 +56,12 @@ impl DataDirs {
         Ok((dirs, DirLock { warning, _locks: locks }))
     }
 
-    /// The same places on another disk, unchecked and unlocked: for the simulator, and for tools that only read.
+    /// Neither checked nor locked: for tools beside a running server, which only read or delete old files.
+    pub fn unlocked(data_dir: &Path, data_log_dir: &Path) -> DataDirs {
+        DataDirs::with_disk(data_dir, data_log_dir, Arc::new(RealDisk))
+    }
+
+    /// The same places on another disk; the simulator's way in.
     pub fn with_disk(data_dir: &Path, data_log_dir: &Path, disk: Arc<dyn Disk>) -> DataDirs {
         DataDirs {
             data_dir: data_dir.to_owned(),

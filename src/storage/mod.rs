@@ -7,7 +7,8 @@
 //! - `names`, [`dirs`]: which files there are; the directories, checked and locked.
 //! - `record`, [`log`]: the log's bytes; the write end, its segments and its jobs for the helper thread.
 //! - `input`, `xerial`, [`snapshot`]: reading in blocks; snapshot files, read and written.
-//! - [`recovery`]: what a restart makes of it all.
+//! - [`recovery`]: what a restart makes of it all. [`purge`], [`truncate`]: what is deleted, and when it may be.
+//! - [`epochs`]: an ensemble member's two promises.
 //!
 //! # How the parts meet
 //!
@@ -17,19 +18,25 @@
 
 pub mod dirs;
 pub mod disk;
+pub mod epochs;
 pub mod error;
 mod input;
 pub mod log;
 mod map;
 mod names;
+pub mod purge;
 mod record;
 pub mod recovery;
 pub mod snapshot;
+pub mod truncate;
 mod xerial;
 
 pub use dirs::{DataDirs, DirLock};
+pub use epochs::EpochFile;
 pub use error::{Corruption, StorageError};
 pub use log::{Counters, LogOptions, PrepareJob, SegmentReady, SnapshotSchedule, SyncDone, SyncJob, TxnLog};
+pub use purge::{purge, purge_command};
 pub use record::frame as frame_record;
 pub use recovery::{Base, LoadOptions, Notice, Replay, Torn, load_snapshot, replay};
 pub use snapshot::{BadNode, Compression, SnapshotFile, SnapshotSink, SnapshotWriter, Trailer};
+pub use truncate::{Truncated, truncate_after};

@@ -373,10 +373,12 @@ pub fn replay(
     Ok(report)
 }
 
-/// The files that may hold `from` and later: those named so, and the one before them (storage.md 4.2).
+/// The files that may hold `from` and later: those named so, and the one before them (storage.md 4.2), together with
+/// copies that have its zxid in their name too (`log.5.bak`), of which Java reads any one.
 pub(super) fn files_from(mut files: Vec<Numbered>, from: Zxid) -> Vec<Numbered> {
-    let first_after = files.iter().position(|file| file.zxid >= from).unwrap_or(files.len());
-    files.split_off(first_after.saturating_sub(1))
+    let before = files.iter().map(|file| file.zxid).filter(|&zxid| zxid < from).max();
+    files.retain(|file| file.zxid >= from || Some(file.zxid) == before);
+    files
 }
 
 /// One log, read record by record.

@@ -1,0 +1,107 @@
+//! TRUNC: taking back transactions that a leader does not know.
+//!
+//! Java cuts behind the first record at or after the given zxid and keeps newer snapshots, which then win over the cut
+//! at the reload. Here nothing above the zxid survives, in whatever file it stands, and every step is checked (a full
+//! disk that was ignored here has split ensembles: ZOOKEEPER-3701).
+//!
+//! # Invariants
+//!
+//! 1. A crash between any two steps leaves a prefix of the old history that loads: snapshots above the zxid go
+//!    first, then logs from the newest to the oldest, then the end of the last one.
+//! 2. There is a good snapshot at or below the zxid, or nothing is touched.
+
+use std::path::{Path, PathBuf};
+
+use super::dirs::DataDirs;
+use super::error::{Corruption, Result, StorageError, io_error};
+use super::names::{Kind, numbered};
+use super::recovery::{LoadOptions, LogFile, Next, Opening, files_from};
+use super::snapshot;
+use crate::ids::Zxid;
+use crate::wire::jute::Reader;
+use crate::wire::txn::TxnHeader;
+
+/// What was taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Truncated {
+    pub removed: Vec<PathBuf>,
+    /// Files that got shorter, and their new sizes in bytes.
+    pub cut: Vec<(PathBuf, u64)>,
+}
+
+/// Removes every transaction above `zxid` from disk; the caller then loads anew. The log must not be open.
+pub fn truncate_after(dirs: &DataDirs, options: &LoadOptions, zxid: Zxid) -> Result<Truncated> {
+    let disk = &*dirs.disk;
+    let nothing = || StorageError::NothingToTruncateTo { zxid, dir: dirs.log.clone() };
+    let snapshots = numbered(disk, &dirs.snap, Kind::Snapshot)?;
+    let (keep, newer): (Vec<_>, Vec<_>) = snapshots.into_iter().partition(|file| file.zxid <= zxid);
+    let mut base = None;
+    for file in keep.iter().rev() {
+        if snapshot::quick_test(disk, &file.path).map_err(io_error("read", &file.path))? {
+            base = Some(file.zxid);
+            break;
+        }
+    }
+    let base = base.ok_or_else(nothing)?;
+
+    // Look at everything before touching anything.
+    let logs = files_from(numbered(disk, &dirs.log, Kind::Log)?, zxid.next());
+    let mut later = Vec::new();
+    let mut cuts = Vec::new();
+    let mut reached = base;
+    for file in logs {
+        if file.zxid > zxid {
+            reached = reached.max(file.zxid);
+            later.push(file.path);
+            continue;
+        }
+        let (last, end, size) = read_up_to(dirs, options, &file.path, zxid)?;
+        reached = reached.max(last);
+        if end < size {
+            cuts.push((file.path, end));
+        }
+    }
+    if reached < zxid {
+        return Err(nothing());
+    }
+
+    let mut done = Truncated::default();
+    for path in newer.into_iter().map(|file| file.path).chain(later.into_iter().rev()) {
+        disk.remove(&path).map_err(io_error("delete", &path))?;
+        done.removed.push(path);
+    }
+    disk.sync_dir(&dirs.snap).map_err(io_error("sync", &dirs.snap))?;
+    disk.sync_dir(&dirs.log).map_err(io_error("sync", &dirs.log))?;
+    for (path, len) in cuts {
+        disk.truncate(&path, len).map_err(io_error("cut off the end of", &path))?;
+        done.cut.push((path, len));
+    }
+    Ok(done)
+}
+
+/// The last zxid in a log that is not above `zxid`, or the first above it; where the log ends without the ones above;
+/// and how long it is.
+fn read_up_to(dirs: &DataDirs, options: &LoadOptions, path: &Path, zxid: Zxid) -> Result<(Zxid, u64, u64)> {
+    let disk = &*dirs.disk;
+    let size = disk.len(path).map_err(io_error("look at", path))?;
+    let mut log = LogFile::open(disk, path, size, options.len_max)?;
+    let mut last = Zxid(-1);
+    if matches!(log.read_header()?, Opening::NeverWritten) {
+        return Ok((last, 0, size));
+    }
+    loop {
+        match log.next_record(true)? {
+            Next::End(_) => return Ok((last, log.end, size)),
+            Next::Record { offset, payload } => {
+                let header = TxnHeader::read(&mut Reader::new(payload, options.len_max)).map_err(|e| {
+                    let problem = Corruption::BadTxn(e.to_string());
+                    StorageError::LogCorrupt { path: path.to_owned(), offset, after: Some(last), problem }
+                })?;
+                last = header.zxid;
+                if last > zxid {
+                    return Ok((last, offset, size));
+                }
+            }
+        }
+    }
+}
