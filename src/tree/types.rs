@@ -30,6 +30,14 @@ impl Default for TreeOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(super) NonZeroU32);
 
+const _: () = assert!(size_of::<Option<NodeId>>() == 4);
+
+impl NodeId {
+    pub(super) fn new(slot: u32) -> NodeId {
+        NodeId(NonZeroU32::new(slot).expect("slot 0 is never handed out"))
+    }
+}
+
 /// An interned ACL list. Copies may outlive the list: a stale id reads as a list that nobody passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AclId {

@@ -70,6 +70,12 @@ impl<'a> AclList<'a> {
         if r.is_empty() { Ok(list) } else { Err(jute::Malformed::BadValue("bytes after an ACL list")) }
     }
 
+    /// Takes bytes that were a list's before, without parsing them again.
+    pub(crate) fn from_checked(bytes: &'a [u8]) -> AclList<'a> {
+        debug_assert!(AclList::from_encoded(bytes).is_ok());
+        AclList { bytes }
+    }
+
     pub fn encode(entries: &[Acl<'_>]) -> Vec<u8> {
         let mut out = Vec::with_capacity(4 + 32 * entries.len());
         jute::put_len(&mut out, entries.len());
