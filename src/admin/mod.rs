@@ -3,10 +3,11 @@
 //! Everything here is a pure function of what the server shows through [`views::Inspect`]: no socket, no
 //! clock, no file. [`words`] answers on the client port, [`prometheus`] and [`commands`] through the small HTTP of [`http`].
 
+pub mod commands;
 pub mod http;
 pub mod java;
+mod json;
 mod monitor;
 pub mod prometheus;
-pub mod version;
 pub mod views;
 pub mod words;

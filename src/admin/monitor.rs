@@ -6,11 +6,11 @@
 use std::fmt;
 
 use super::java::Double;
-use super::version;
 use super::views::ServerView;
 use crate::metrics::{
     Distribution, GAUGES, Kind, Metrics, Number, Origin, Sample, Series, gauge_sets, round4,
 };
+use crate::version;
 
 /// A value as `mntr` prints it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ impl fmt::Display for Value {
 
 /// Calls `emit` with each name, without `zk_`, and its value, in Java's order of groups.
 pub fn values(view: &ServerView, metrics: &Metrics, emit: &mut dyn FnMut(&str, Value)) {
-    emit("version", Value::Text(version::full_version()));
+    emit("version", Value::Text(version::compatible()));
     emit("server_state", Value::Text(view.mode.name().to_string()));
     for gauge in GAUGES {
         if let Some(number) = (gauge.read)(&view.gauges, metrics) {

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use super::java::{Date, Double, Peer};
-use super::version;
 use super::views::{
     ConfigView, ConnectionView, EnvironmentView, Inspect, Mode, ServerView, SessionsView, WatchView,
 };
 use crate::ids::SessionId;
 use crate::metrics::{Metrics, round4};
+use crate::version;
 
 /// A word that a connection may begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,8 +175,9 @@ pub fn answer(word: Word, argument: &[u8], whitelist: &Whitelist, server: &mut d
         }
         Word::Dump => dump(&mut out, &server.sessions(), server.ephemerals()),
         Word::Hash => {
+            // Java's long is signed: the upper half of the digests prints as negative numbers.
             for digest in server.digests() {
-                push(&mut out, format_args!("{:x}: {}\n", digest.zxid, digest.digest));
+                push(&mut out, format_args!("{:x}: {}\n", digest.zxid, digest.digest as i64));
             }
         }
         Word::Mntr => mntr(&mut out, view, server.metrics()),
@@ -216,7 +217,7 @@ fn set_trace_mask(argument: &[u8], server: &mut dyn Inspect) -> String {
 }
 
 fn srvr(out: &mut String, view: &ServerView, metrics: &Metrics, clients: Option<Vec<ConnectionView>>) {
-    push(out, format_args!("Zookeeper version: {}\n", version::full_version()));
+    push(out, format_args!("Zookeeper version: {}\n", version::compatible()));
     if view.mode == Mode::ReadOnly {
         out.push_str("READ-ONLY mode; serving only read-only clients\n");
     }
@@ -299,7 +300,7 @@ pub(super) fn environment(e: &EnvironmentView) -> Vec<(&'static str, String)> {
     let mib = |bytes: u64| format!("{}MB", bytes >> 20);
     let absent = || "<NA>".to_string();
     vec![
-        ("zookeeper.version", version::full_version()),
+        ("zookeeper.version", version::compatible()),
         ("host.name", e.host_name.clone()),
         ("java.version", absent()),
         ("java.vendor", absent()),

@@ -20,6 +20,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use crate::admin::words::Whitelist;
 pub use error::{ConfigError, Origin, Place, Problem, Warning};
 pub use servers::{Groups, HostPort, Membership, Role, Server, ServerAddress};
 
@@ -207,20 +208,6 @@ pub struct Containers {
     pub deletions_per_minute_max: u32,
     /// Containers that never had a child go after this time.
     pub never_used_ms: Option<u64>,
-}
-
-/// The four-letter words that are answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whitelist {
-    all: bool,
-    words: Vec<String>,
-}
-
-impl Whitelist {
-    /// May this word, such as `b"ruok"`, be answered?
-    pub fn allows(&self, word: &[u8]) -> bool {
-        self.all || self.words.iter().any(|allowed| allowed.as_bytes() == word)
-    }
 }
 
 /// Where Prometheus fetches metrics.

@@ -52,7 +52,7 @@ pub(super) fn read(mut settings: Settings, file: Option<&Path>) -> Result<Loaded
             never_used_ms: above_zero(s.property_long("znode.container.maxNeverUsedIntervalMs", i64::MIN)),
         },
         auth,
-        four_letter_words: whitelist(s.text("4lw.commands.whitelist").unwrap_or_default(), read_only_mode),
+        four_letter_words: Whitelist::parse(s.text("4lw.commands.whitelist"), read_only_mode),
         metrics_port,
         read_only_mode,
         ensemble,
@@ -309,14 +309,6 @@ fn auth(s: &mut Settings) -> Result<Auth, ConfigError> {
         x509_acls,
         enforced_schemes,
     })
-}
-
-fn whitelist(list: &str, read_only_mode: bool) -> Whitelist {
-    let given = list.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let all = given.clone().any(|word| word == "*");
-    // srvr is what zkServer.sh status asks; isro is how clients look for a server that is not read-only.
-    let always = ["srvr"].into_iter().chain(read_only_mode.then_some("isro"));
-    Whitelist { all, words: given.chain(always).map(str::to_owned).collect() }
 }
 
 fn metrics_port(s: &mut Settings) -> Result<Option<MetricsPort>, ConfigError> {
