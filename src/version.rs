@@ -38,7 +38,8 @@ mod tests {
         let line = compatible();
         let (version, built) = line.split_once(", built on ").expect("two parts");
         let (numbers, rest) = version.split_once('-').expect("a qualifier");
-        assert_eq!(numbers.split('.').map(|n| n.parse::<u32>().expect("a number")).count(), 3);
+        let numbers: Vec<u32> = numbers.split('.').map(|n| n.parse().expect("a number")).collect();
+        assert_eq!(numbers, [3, 9, 4]);
         let (qualifier, commit) = rest.split_once('-').expect("a commit");
         assert!(qualifier.chars().all(|c| c.is_ascii_alphanumeric()), "{qualifier}");
         assert!(commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{commit}");

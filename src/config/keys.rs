@@ -65,11 +65,11 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Part::Tls => "TLS is not built yet",
-            Part::Sasl => "SASL is not built yet",
-            Part::AuthSchemes => "authentication schemes beside digest and ip are not built yet",
-            Part::AdminServer => "the AdminServer (HTTP commands) is not built yet",
-            Part::Audit => "the audit log is not built yet",
+            Part::Tls => "TLS",
+            Part::Sasl => "SASL",
+            Part::AuthSchemes => "authentication by other schemes than digest and ip",
+            Part::AdminServer => "the AdminServer (HTTP commands)",
+            Part::Audit => "the audit log",
         })
     }
 }

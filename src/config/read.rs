@@ -19,10 +19,15 @@ const NO_EXPORTER: [&str; 2] = [
 
 /// Checks everything. `file` is where the settings come from, if they come from a file.
 pub(super) fn read(mut settings: Settings, file: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let s = &mut settings;
+    let config = read_config(&mut settings, file)?;
+    settings.warn_of_keys_without_effect();
+    Ok(Loaded { config, warnings: settings.warnings })
+}
+
+/// Every key of the table, asked for once.
+pub(super) fn read_config(s: &mut Settings, file: Option<&Path>) -> Result<Config, ConfigError> {
     let purge = purge(s)?;
-    let quorum_auth = ["serverRequireSasl", "learnerRequireSasl"];
-    check_quorum_auth(s, quorum_auth.map(|name| format!("quorum.auth.{name}")))?;
+    check_quorum_auth(s)?;
     let directories = directories(s)?;
     let mut client_port = client_port(s)?;
     let sessions = sessions(s)?;
@@ -62,10 +67,9 @@ pub(super) fn read(mut settings: Settings, file: Option<&Path>) -> Result<Loaded
         && !(0..=254).contains(&id)
     {
         // Above, the server's number would not fit beside the TTL in an ephemeral owner.
-        return Err(settings.error("extendedTypesEnabled", Problem::IdTooLargeForExtendedTypes { id }));
+        return Err(s.error("extendedTypesEnabled", Problem::IdTooLargeForExtendedTypes { id }));
     }
-    settings.warn_of_keys_without_effect();
-    Ok(Loaded { config, warnings: settings.warnings })
+    Ok(config)
 }
 
 fn above_zero(number: i64) -> Option<u64> {
@@ -328,19 +332,19 @@ fn metrics_port(s: &mut Settings) -> Result<Option<MetricsPort>, ConfigError> {
 }
 
 /// The three switches of SASL between servers depend on each other, whether or not SASL is built.
-fn check_quorum_auth(s: &Settings, [server, learner]: [String; 2]) -> Result<(), ConfigError> {
+fn check_quorum_auth(s: &Settings) -> Result<(), ConfigError> {
+    let [server, learner] = ["quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl"];
     let enabled = s.boolean("quorum.auth.enableSasl")?;
-    let learner_requires = s.boolean(&learner)?;
-    let server_requires = s.boolean(&server)?;
-    for (key, requires) in [(&server, server_requires), (&learner, learner_requires)] {
+    let learner_requires = s.boolean(learner)?;
+    let server_requires = s.boolean(server)?;
+    for (key, requires) in [(server, server_requires), (learner, learner_requires)] {
         if requires && !enabled {
             return Err(s.error(key, Problem::QuorumAuthInconsistent { needs: "quorum.auth.enableSasl" }));
         }
     }
     // A server that demands SASL of others could not join them without offering it itself.
     if server_requires && !learner_requires {
-        let needs = "quorum.auth.learnerRequireSasl";
-        return Err(s.error(&server, Problem::QuorumAuthInconsistent { needs }));
+        return Err(s.error(server, Problem::QuorumAuthInconsistent { needs: learner }));
     }
     Ok(())
 }
@@ -401,8 +405,7 @@ fn ensemble(
     let peer_type = Role::parse(peer_type).map_err(|problem| s.error("peerType", problem))?;
     let role = me.map_or(Role::Participant, |me| me.role);
     if role != peer_type {
-        let text =
-            format!("the server lines make this server a {role}, and they count; peerType says {peer_type}");
+        let text = format!("peerType says {peer_type}, but the server lines say {role}, and they count");
         s.warn(&s.place("peerType"), text);
     }
 

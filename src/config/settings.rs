@@ -333,7 +333,7 @@ impl Settings {
             waiting.entry(part).or_default().push(mention);
         }
         for (part, mentions) in waiting {
-            let text = format!("{part}, so these have no effect: {}", mentions.join(", "));
+            let text = format!("{part} is not built yet, so these have no effect: {}", mentions.join(", "));
             warnings.push(Warning { place: self.whole.clone(), text });
         }
         self.warnings.append(&mut warnings);
