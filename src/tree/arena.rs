@@ -66,9 +66,21 @@ impl<T: Record> Arena<T> {
         self.len -= 1;
     }
 
+    /// All slots that were ever handed out, free ones included.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        let end = (self.chunks.len() - 1) * CHUNK + self.chunks.last().map_or(0, Vec::len);
+        1..end as u32
+    }
+
     /// Memory held, in bytes.
     pub fn memory(&self) -> usize {
         self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
+    }
+}
+
+impl<T: Record> Default for Arena<T> {
+    fn default() -> Arena<T> {
+        Arena::new()
     }
 }
 

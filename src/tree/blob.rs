@@ -64,6 +64,12 @@ pub struct Blobs {
     big_bytes: usize,
 }
 
+impl Default for Blobs {
+    fn default() -> Blobs {
+        Blobs::new()
+    }
+}
+
 impl Blobs {
     pub fn new() -> Blobs {
         Blobs {

@@ -60,6 +60,12 @@ pub struct Index {
     entries: usize,
 }
 
+impl Default for Index {
+    fn default() -> Index {
+        Index::new()
+    }
+}
+
 impl Index {
     pub fn new() -> Index {
         Index { chunks: vec![vec![Line::EMPTY; CHUNK]], buckets: CHUNK, overflow: Arena::new(), entries: 0 }
