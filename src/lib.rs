@@ -5,17 +5,24 @@
 //! 1. [`ids`], [`time`]: the numbers that everything is about.
 //! 2. [`wire`]: bytes to values and back, no state. [`metrics`]: what is counted, by operation too.
 //! 3. [`tree`]: the replicated state. [`storage`]: what survives.
-//! 4. [`session`]: who is alive. [`auth`]: who may do what.
-//! 5. [`admin`]: what an operator reads.
-//! 6. [`cli`]: the interactive client; a program of its own.
+//! 4. [`session`]: who is alive. [`auth`]: who may do what. [`admin`]: what an operator reads.
+//! 5. [`pipeline`]: from a request to its transaction.
+//! 6. [`server`]: every machine composed; bytes and time in, bytes and log entries out.
+//! 7. [`reactor`]: the real shell around it: sockets, files, clocks, helper threads.
+//! 8. [`config`], [`args`], [`version`], [`daemon`]: from a zoo.cfg to a serving process.
+//! 9. [`cli`]: the interactive client; a program of its own.
 
 pub mod admin;
 pub mod args;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod ids;
 pub mod metrics;
+pub mod pipeline;
+pub mod reactor;
+pub mod server;
 pub mod session;
 pub mod storage;
 pub mod time;

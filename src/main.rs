@@ -1,1 +1,75 @@
-fn main() {}
+//! `serval`: command line, configuration, reactor; nothing else.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serval::args::{self, Command, Source, Start, UsageError};
+use serval::config::{Config, ConfigError, Loaded};
+use serval::{daemon, version};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_timestamp_millis()
+        .format_target(false)
+        .init();
+    let command = match args::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => return fail(error, UsageError::EXIT_CODE),
+    };
+    match command {
+        Command::Help => say(&args::help()),
+        Command::Version => say(&version::own()),
+        Command::Check(start) => match load(&start) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                say("The configuration is valid.");
+            }
+            Err(error) => return fail(&error, error.exit_code()),
+        },
+        Command::Run(start) => return run(&start),
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(start: &Start) -> ExitCode {
+    let loaded = match load(start) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error, error.exit_code()),
+    };
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    if loaded.config.is_distributed() {
+        return fail(
+            "this configuration makes an ensemble, and Serval runs standalone only so far; keep one server line or none",
+            2,
+        );
+    }
+    match daemon::run(&loaded.config, say) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stopped) => fail(&stopped.line, u8::try_from(stopped.exit_code).unwrap_or(1)),
+    }
+}
+
+fn load(start: &Start) -> Result<Loaded, ConfigError> {
+    let defines = &start.defines;
+    match &start.source {
+        Source::Default => Config::embedded_default(defines),
+        Source::File(path) => Config::load(path, defines),
+        Source::Positional { port, data_dir, tick_time_ms, max_client_cnxns } => {
+            Config::from_args(*port, data_dir, *tick_time_ms, *max_client_cnxns, defines)
+        }
+    }
+}
+
+/// One line on stdout. Nobody may be reading; that is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", line.trim_end());
+}
+
+fn fail(why: impl std::fmt::Display, exit_code: u8) -> ExitCode {
+    eprintln!("serval: {why}");
+    ExitCode::from(exit_code)
+}

@@ -130,7 +130,14 @@ impl Auth {
     /// The list as it will be stored: duplicates gone, `auth` entries replaced by the caller's identities.
     ///
     /// Errors: `InvalidAcl`, and `MarshallingError` for the null ids that make Java's providers throw.
-    pub fn fix_acl(&self, list: AclList<'_>, identities: &[Identity]) -> Result<Vec<u8>, ErrorCode> {
+    pub fn fix_acl<'a>(
+        &self,
+        list: AclList<'a>,
+        identities: &[Identity],
+    ) -> Result<Cow<'a, [u8]>, ErrorCode> {
+        if list == AclList::OPEN {
+            return Ok(Cow::Borrowed(list.bytes()));
+        }
         let mut entries: Vec<Acl<'_>> = Vec::new();
         for acl in list.entries() {
             if !entries.contains(&acl) {
@@ -164,7 +171,7 @@ impl Auth {
                 _ => return Err(ErrorCode::InvalidAcl),
             }
         }
-        Ok(AclList::encode(&fixed))
+        Ok(Cow::Owned(AclList::encode(&fixed)))
     }
 
     fn is_valid(&self, scheme: &str, id: &str) -> bool {
@@ -208,7 +215,7 @@ mod tests {
 
     fn fixed(auth: &Auth, entries: &[Acl<'_>], identities: &[Identity]) -> Result<Vec<u8>, ErrorCode> {
         let bytes = AclList::encode(entries);
-        auth.fix_acl(AclList::from_encoded(&bytes).unwrap(), identities)
+        auth.fix_acl(AclList::from_encoded(&bytes).unwrap(), identities).map(Cow::into_owned)
     }
 
     #[test]

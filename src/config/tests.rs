@@ -5,6 +5,7 @@ mod members;
 mod table;
 
 use super::*;
+use crate::admin::words::Word;
 use crate::auth::DigestAlgorithm;
 use crate::ids::Zxid;
 use proptest::prelude::*;
@@ -171,7 +172,7 @@ fn what_is_not_set_has_javas_default() {
         Containers { check_interval_ms: 60_000, deletions_per_minute_max: 10_000, never_used_ms: None };
     assert_eq!(config.containers, containers);
     assert_eq!(config.auth, Auth::default());
-    assert!(config.four_letter_words.allows(b"srvr") && !config.four_letter_words.allows(b"ruok"));
+    assert!(config.four_letter_words.allows(word("srvr")) && !config.four_letter_words.allows(word("ruok")));
     assert_eq!(config.metrics_port, None);
     assert_eq!(config.request_throttle.requests_max, None);
     assert_eq!(config.connection_throttle.tokens_max, None);
@@ -342,7 +343,7 @@ fn each_group_of_settings_is_read() {
         }
     );
     for (word, allowed) in [("ruok", true), ("mntr", true), ("srvr", true), ("isro", true), ("cons", false)] {
-        assert_eq!(config.four_letter_words.allows(word.as_bytes()), allowed, "{word}");
+        assert_eq!(config.four_letter_words.allows(self::word(word)), allowed, "{word}");
     }
     assert!(config.read_only_mode);
     assert_eq!(config.client_port.backlog, Some(9));
@@ -374,7 +375,7 @@ fn a_purge_interval_may_have_a_unit() {
 
 #[test]
 fn a_whitelist_of_a_star_allows_everything() {
-    assert!(config("4lw.commands.whitelist=ruok, *").four_letter_words.allows(b"wchp"));
+    assert!(config("4lw.commands.whitelist=ruok, *").four_letter_words.allows(word("wchp")));
 }
 
 #[test]
@@ -603,4 +604,8 @@ proptest! {
             }
         }
     }
+}
+
+fn word(name: &str) -> Word {
+    Word::from_first_four(name.as_bytes().try_into().expect("four letters")).expect("a word")
 }

@@ -1,0 +1,402 @@
+//! From a checked configuration to a serving process: directories, sockets, data, reactor.
+//!
+//! The order is Java's: the directories are checked and locked, the ports are bound, then the data is loaded. A
+//! client that connects meanwhile waits in the listener's backlog.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::admin::views::ConfigView;
+use crate::config::{self, Config, HostPort};
+use crate::ids::{HashMap, ServerId, SessionId};
+use crate::pipeline::Rules;
+use crate::reactor::{Clock, Fatal, Host, Reactor, Settings};
+use crate::server::{ConnectionTokens, Options, Server};
+use crate::storage::{
+    self, BadNode, Base, Compression, DataDirs, LoadOptions, LogOptions, SnapshotSink, SnapshotWriter,
+    StorageError, TxnLog,
+};
+use crate::tree::{Observer, OpResult, Tree, TreeLoader, TreeOptions};
+use crate::wire::records::{AclList, StatPersisted};
+use crate::wire::reply::EventType;
+use crate::wire::txn::{Txn, TxnHeader};
+
+/// Java's standalone server calls itself 1, whatever `myid` says.
+const STANDALONE_ID: ServerId = ServerId(1);
+
+/// Why the server does not start, or had to stop: one line, and Java's exit code.
+#[derive(Debug)]
+pub struct Stopped {
+    pub line: String,
+    pub exit_code: i32,
+}
+
+impl From<Fatal> for Stopped {
+    fn from(fatal: Fatal) -> Stopped {
+        Stopped { line: fatal.to_string(), exit_code: fatal.exit_code() }
+    }
+}
+
+impl From<StorageError> for Stopped {
+    fn from(error: StorageError) -> Stopped {
+        Fatal::from(error).into()
+    }
+}
+
+/// Runs a standalone server until it is told to stop. `announce` is handed the one line that says where it
+/// listens and where its data is.
+pub fn run(config: &Config, announce: impl FnOnce(&str)) -> Result<(), Stopped> {
+    let clock = Clock::start();
+    let places = &config.directories;
+    let (dirs, lock) = DataDirs::open(&places.data_dir, &places.data_log_dir, places.auto_create)?;
+    if let Some(warning) = &lock.warning {
+        log::warn!("{warning}");
+    }
+    let Some(address) = &config.client_port.address else {
+        return Err(Stopped { line: "clientPort is not set: nobody could connect".into(), exit_code: 2 });
+    };
+    let listener = bind("clientPort", address, config.client_port.backlog.unwrap_or(50))?;
+    let metrics = match &config.metrics_port {
+        Some(port) => Some(bind("metricsProvider.httpPort", &port.address, 50)?),
+        None => None,
+    };
+    let bound = listener.local_addr().map_or(address.port, |bound| bound.port());
+
+    let loaded = load(config, &dirs, &clock)?;
+    let fresh = loaded.replayed == 0;
+    let mut server = Server::new(options(config), loaded.tree, loaded.sessions, clock.now());
+    server.metrics.startup_txns_loaded.add(loaded.replayed);
+    if loaded.base_missing {
+        write_first_snapshot(&mut server, &dirs, config)?;
+    }
+    let log = TxnLog::new(&dirs, log_options(config), server.last_zxid());
+    let host = Host::new(clock, config_view(config, &dirs, bound));
+    let mut reactor = Reactor::new(server, host, log, &dirs, listener, metrics, settings(config))?;
+    if !fresh {
+        // As Java does at every start: what was replayed now need not be replayed again.
+        reactor.start_snapshot();
+    }
+    announce(&format!(
+        "Serval {} is listening on {}:{bound}, its data is in {}",
+        crate::version::SERVAL,
+        shown(&address.host),
+        dirs.snap.display()
+    ));
+    reactor.run()?;
+    drop(lock);
+    Ok(())
+}
+
+fn shown(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_string() }
+}
+
+/// Binds and listens. A wildcard is bound for both families, as Java does.
+fn bind(key: &str, address: &HostPort, backlog: u32) -> Result<TcpListener, Stopped> {
+    let fail = |error: io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "another process has this port: stop it, or set another one",
+            io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another one",
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct it",
+            _ => "correct the address",
+        };
+        Stopped { line: format!("{key}: cannot listen on {address}: {error}; {advice}"), exit_code: 1 }
+    };
+    let listen = |at: SocketAddr| -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if at.is_ipv6() {
+            socket.set_only_v6(!at.ip().is_unspecified())?;
+        }
+        socket.bind(&at.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    if address.is_on_all_addresses() {
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, address.port));
+        match listen(v6) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Err(fail(e)),
+            // A kernel without IPv6 has no such family.
+            Err(_) => return listen((std::net::Ipv4Addr::UNSPECIFIED, address.port).into()).map_err(fail),
+            Ok(listener) => return Ok(listener),
+        }
+    }
+    let mut found = (address.host.as_str(), address.port).to_socket_addrs().map_err(fail)?;
+    let at = found.next().ok_or_else(|| fail(io::Error::other("the name has no address")))?;
+    listen(at).map_err(fail)
+}
+
+/// What the files hold.
+struct Loaded {
+    tree: Tree,
+    sessions: Vec<(SessionId, i32)>,
+    replayed: u64,
+    /// There is no snapshot yet; logs without one are refused at the next start.
+    base_missing: bool,
+}
+
+/// Snapshot into tree, log onto tree, and the ephemerals of sessions that are no more taken away.
+fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Loaded, Stopped> {
+    let started = clock.mono();
+    let load_options = load_options(config);
+    let tree_options = tree_options(config);
+    let mut sink =
+        Sink { options: tree_options, loader: TreeLoader::new(tree_options), sessions: HashMap::default() };
+    let (base, notices) = storage::load_snapshot(dirs, &load_options, &mut sink)?;
+    for notice in &notices {
+        log::warn!("{notice}");
+    }
+    if base == Base::Nothing {
+        let line = format!(
+            "{}: no data, db.autocreate is false and there is no file `initialize`; run zkServer-initialize.sh",
+            dirs.log.display()
+        );
+        return Err(Stopped { line, exit_code: 1 });
+    }
+    let Sink { loader, mut sessions, .. } = sink;
+    let mut tree = match base {
+        Base::Snapshot { zxid, .. } => loader.finish(zxid),
+        Base::New | Base::TrustedLogs | Base::Nothing => Tree::new(tree_options),
+    };
+    let mut expected = match base {
+        Base::Snapshot { digest, .. } => digest,
+        _ => None,
+    };
+    let mut replayed = 0;
+    let mut mismatches = 0;
+    let digests = config.tree.digests;
+    let replay = storage::replay(dirs, &load_options, base.zxid(), &mut |logged, _| {
+        replayed += 1;
+        let mut applied = SessionChanges { sessions: &mut sessions };
+        tree.apply(&logged.header, &logged.txn, &mut applied);
+        // A fuzzy snapshot adds up only once replay has reached the zxid of its seal.
+        let wanted = match expected {
+            Some((zxid, _)) if logged.header.zxid < zxid => None,
+            Some((zxid, digest)) if logged.header.zxid == zxid => {
+                expected = None;
+                Some(digest)
+            }
+            _ => logged.digest,
+        };
+        if digests && wanted.is_some_and(|wanted| wanted != tree.digest()) {
+            mismatches += 1;
+        }
+    })?;
+    for notice in &replay.notices {
+        log::warn!("{notice}");
+    }
+    if mismatches > 0 {
+        log::warn!(
+            "{mismatches} of {replayed} replayed transactions left another digest than their writer had"
+        );
+    }
+    replay.settle(dirs)?;
+    delete_orphans(&mut tree, &sessions);
+    log::info!(
+        "Snapshot loaded in {} ms, highest zxid is {}, digest is {}; {} transactions replayed, {} znodes",
+        clock.mono().millis_since(started),
+        tree.last_zxid(),
+        tree.digest(),
+        replayed,
+        tree.node_count()
+    );
+    let base_missing = matches!(base, Base::New | Base::TrustedLogs);
+    Ok(Loaded { tree, sessions: sessions.into_iter().collect(), replayed, base_missing })
+}
+
+/// Ephemerals whose session is in no table: their owner can never come back (`ZooKeeperServer.killSession`).
+/// Not logged; the next start finds the same.
+fn delete_orphans(tree: &mut Tree, sessions: &HashMap<SessionId, i32>) {
+    let orphans: Vec<SessionId> =
+        tree.sessions_with_ephemerals().map(|(id, _)| id).filter(|id| !sessions.contains_key(id)).collect();
+    let zxid = tree.last_zxid();
+    for session in orphans {
+        log::warn!("Session {session} is not known any more: its ephemeral nodes are deleted");
+        let txn = Txn::CloseSession { paths: None };
+        let header = TxnHeader { session, cxid: 0, zxid, time: 0, kind: txn.kind() };
+        tree.apply(&header, &txn, &mut ());
+    }
+}
+
+/// Takes a snapshot file's content.
+struct Sink {
+    options: TreeOptions,
+    loader: TreeLoader,
+    sessions: HashMap<SessionId, i32>,
+}
+
+impl SnapshotSink for Sink {
+    fn begin(&mut self) {
+        self.loader = TreeLoader::new(self.options);
+        self.sessions.clear();
+    }
+
+    fn session(&mut self, id: SessionId, timeout_ms: i32) {
+        self.sessions.insert(id, timeout_ms);
+    }
+
+    fn acl(&mut self, id: i64, list: AclList<'_>) {
+        self.loader.acl(id, list);
+    }
+
+    fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), BadNode> {
+        self.loader.node(path, data, acl_id, stat).map_err(|_| BadNode("a node without its parent"))
+    }
+}
+
+/// Follows the sessions through a replay.
+struct SessionChanges<'a> {
+    sessions: &'a mut HashMap<SessionId, i32>,
+}
+
+impl Observer for SessionChanges<'_> {
+    fn event(&mut self, _: EventType, _: &str, _: AclList<'_>) {}
+
+    fn result(&mut self, result: OpResult<'_>) {
+        match result {
+            OpResult::SessionCreated { id, timeout_ms } => {
+                self.sessions.insert(id, timeout_ms);
+            }
+            OpResult::SessionClosed { id } => {
+                self.sessions.remove(&id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A new database gets its snapshot before its first log: logs without a snapshot are refused.
+fn write_first_snapshot(server: &mut Server, dirs: &DataDirs, config: &Config) -> Result<(), Stopped> {
+    let mut bytes = Vec::new();
+    let zxid = server.snapshot_begin(&mut bytes);
+    let mut writer = SnapshotWriter::create(dirs, zxid, compression(config))?;
+    while !server.snapshot_slice(&mut bytes, 1 << 20) {
+        writer.write_chunk(&bytes)?;
+        bytes.clear();
+    }
+    writer.write_chunk(&bytes)?;
+    let (zxid, digest) = server.snapshot_seal();
+    writer.finish(digest.map(|digest| (zxid, digest)), config.storage.snapshot_last_zxid.then_some(zxid))?;
+    Ok(())
+}
+
+fn load_options(config: &Config) -> LoadOptions {
+    let limits = &config.limits;
+    LoadOptions {
+        len_max: LoadOptions::len_max(limits.frame_bytes_max as usize, limits.frame_bytes_extra as usize),
+        trust_empty: config.storage.trust_empty_snapshot,
+        autocreate_db: config.ensemble.auto_create_database,
+    }
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    let storage = &config.storage;
+    LogOptions::new(
+        (storage.segment_bytes / 1024) as i64,
+        storage.force_sync,
+        storage.log_bytes_max.map_or(-1, |bytes| (bytes / 1024) as i64),
+    )
+}
+
+fn compression(config: &Config) -> Compression {
+    match config.storage.compression {
+        config::Compression::Plain => Compression::None,
+        config::Compression::Gzip => Compression::Gzip,
+        config::Compression::Snappy => Compression::Snappy,
+    }
+}
+
+fn tree_options(config: &Config) -> TreeOptions {
+    TreeOptions {
+        digest: config.tree.digests,
+        // TTL nodes are recognised even if making them is switched off. Java takes their owners for sessions
+        // then, finds these dead, and deletes the nodes: a flipped setting must not cost data. Session ids
+        // look like TTL owners only on a server 255, and a standalone server is never that.
+        extended_types: true,
+        emulate_353_ttl: config.tree.ttl_as_in_353,
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let limits = &config.limits;
+    let throttle = &config.connection_throttle;
+    let weight = |of: fn(&config::SessionWeights) -> u32| throttle.weights.as_ref().map_or(1, of);
+    // Java scales the bucket by the weight of a global session, so that the setting still counts sessions.
+    let scale = u64::from(weight(|weights| weights.global));
+    Options {
+        server_id: STANDALONE_ID,
+        tick_ms: config.sessions.tick_time_ms as u64,
+        session_timeout_min_ms: config.sessions.timeout_min_ms.max(0) as u32,
+        session_timeout_max_ms: config.sessions.timeout_max_ms.max(0) as u32,
+        frame_max: limits.frame_bytes_max as usize,
+        field_max: load_options(config).len_max,
+        client_connections_max: limits.connections_per_ip_max.unwrap_or(0) as usize,
+        connections_max: limits.connections_max.unwrap_or(0) as usize,
+        outstanding_max: limits.outstanding_requests_max as usize,
+        throttle_max: config.request_throttle.requests_max.unwrap_or(0) as usize,
+        large_request_threshold: limits.large_request_bytes.map(|n| n as usize),
+        large_request_bytes_max: limits.large_requests_bytes_max as usize,
+        sessionless_timeout_ms: config.client_port.sessionless_timeout_ms,
+        connection_tokens: throttle.tokens_max.map(|tokens| ConnectionTokens {
+            tokens_max: u64::from(tokens) * scale,
+            fill_time_ms: throttle.fill_time_ms,
+            fill_count: u64::from(throttle.fill_count) * scale,
+            new_session_cost: scale,
+            resume_cost: u64::from(weight(|weights| weights.renew)),
+        }),
+        container_check_ms: config.containers.check_interval_ms,
+        containers_per_minute_max: config.containers.deletions_per_minute_max as usize,
+        container_never_used_ms_max: config.containers.never_used_ms.map_or(0, |ms| ms as i64),
+        rules: Rules {
+            tree: tree_options(config),
+            ttl_nodes: config.tree.extended_types,
+            enforce_quota: config.tree.enforce_quotas,
+            reconfig_enabled: config.ensemble.reconfig_enabled,
+            close_session_paths: config.storage.close_session_paths,
+        },
+        auth: config.auth.clone(),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        whitelist: config.four_letter_words.clone(),
+        compression: compression(config),
+        load_options: load_options(config),
+        snapshot_last_zxid: config.storage.snapshot_last_zxid && config.tree.digests,
+        snap_count: i64::from(config.storage.snapshot_txns),
+        snap_size_limit_kib: config.storage.snapshot_log_bytes.map_or(0, |bytes| (bytes / 1024) as i64),
+        sync_warning_ms: config.storage.sync_warning_ms,
+        purge_every_ms: config.purge.interval_ms,
+        snapshots_kept: config.purge.snapshots_kept as usize,
+        tcp_keep_alive: config.client_port.tcp_keep_alive,
+        process_series: config.metrics_port.as_ref().is_some_and(|port| port.process_series),
+    }
+}
+
+fn config_view(config: &Config, dirs: &DataDirs, client_port: u16) -> ConfigView {
+    ConfigView {
+        client_port: i32::from(client_port),
+        secure_client_port: -1,
+        data_dir: dirs.snap.display().to_string(),
+        data_log_dir: dirs.log.display().to_string(),
+        tick_time_ms: config.sessions.tick_time_ms as u32,
+        max_client_cnxns: config.limits.connections_per_ip_max.unwrap_or(0),
+        min_session_timeout_ms: config.sessions.timeout_min_ms as u32,
+        max_session_timeout_ms: config.sessions.timeout_max_ms as u32,
+        client_port_listen_backlog: config.client_port.backlog.map_or(-1, |backlog| backlog as i32),
+        server_id: 0,
+        quorum: None,
+        file_text: None,
+        settings: Vec::new(),
+    }
+}

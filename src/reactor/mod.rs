@@ -1,0 +1,597 @@
+//! The real shell: one thread, one poll, real sockets and files.
+//!
+//! A turn takes what is ready, lets the [`Server`] decide, and sends. Nothing in it blocks: what can is done by the
+//! [`helper`] threads. All other loops have a budget per turn and go on in the next.
+//!
+//! # Invariants
+//!
+//! 1. At most one sync of the log is under way; the next covers everything appended meanwhile (group commit).
+//! 2. Bytes reach a socket only after the sync that they depend on: the server writes no reply before.
+//! 3. After a storage error no socket is written to any more; the process ends.
+
+mod clock;
+mod helper;
+mod host;
+mod http;
+mod snapshot;
+mod socket;
+
+pub use clock::Clock;
+pub use host::Host;
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use slab::Slab;
+
+use crate::admin::words::{self, Whitelist};
+use crate::ids::Zxid;
+use crate::server::{Append, AskedWord, Close, ConnId, Server};
+use crate::storage::{Compression, DataDirs, LoadOptions, SnapshotSchedule, StorageError, TxnLog};
+use crate::time::{Instant, Millis, Now};
+use helper::{Done, FileJob, Helpers};
+use host::Inspector;
+use socket::{ReadOutcome, Socket};
+
+const WAKER: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+const LISTENER: Token = Token(usize::MAX - 2);
+/// Tokens from here on belong to [`http`].
+const HTTP: usize = usize::MAX / 2;
+
+/// Bytes read from one connection before the others have their turn.
+const READ_BUFFER: usize = 256 << 10;
+
+/// Frames handled of one connection before the others have their turn.
+const FRAMES_PER_TURN: usize = 256;
+
+/// Connections accepted in one turn: a storm of new ones must not starve those that have sessions.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// A turn longer than this is a defect; it is counted and logged.
+const SLOW_TURN_MS: u64 = 5;
+
+/// What the reactor needs to know besides the server's own options.
+pub struct Settings {
+    pub whitelist: Whitelist,
+    pub compression: Compression,
+    /// How purge reads a snapshot before it relies on it.
+    pub load_options: LoadOptions,
+    pub snapshot_last_zxid: bool,
+    pub snap_count: i64,
+    pub snap_size_limit_kib: i64,
+    pub sync_warning_ms: u64,
+    pub purge_every_ms: Option<u64>,
+    pub snapshots_kept: usize,
+    pub tcp_keep_alive: bool,
+    /// Prometheus text has the `process_*` series.
+    pub process_series: bool,
+}
+
+/// Why the process must end.
+#[derive(Debug)]
+pub enum Fatal {
+    Storage(StorageError),
+    /// The reactor's own machinery failed: no poll, no thread.
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
+}
+
+impl From<StorageError> for Fatal {
+    fn from(error: StorageError) -> Fatal {
+        Fatal::Storage(error)
+    }
+}
+
+impl std::fmt::Display for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fatal::Storage(error) => error.fmt(f),
+            Fatal::System { doing, source } => write!(f, "cannot {doing}: {source}"),
+        }
+    }
+}
+
+impl Fatal {
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Fatal::Storage(error) => error.exit_code(),
+            Fatal::System { .. } => 1,
+        }
+    }
+}
+
+fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Fatal {
+    move |source| Fatal::System { doing, source }
+}
+
+pub struct Reactor {
+    poll: Poll,
+    events: Events,
+    signals: Signals,
+    listener: TcpListener,
+    accept_more: bool,
+    sockets: Slab<Socket>,
+    /// Token of each connection, by its slot in the server.
+    tokens: Vec<usize>,
+    http: http::Http,
+    server: Server,
+    host: Host,
+    log: TxnLog,
+    schedule: SnapshotSchedule,
+    random: Random,
+    helpers: Helpers,
+    settings: Settings,
+    snapshot: snapshot::Progress,
+    /// When the running sync was started.
+    sync_started: Option<Instant>,
+    next_purge: Option<Instant>,
+    /// Connections with input that no event will announce again.
+    unfinished: Vec<usize>,
+    stopping: bool,
+    // Buffers that each turn uses again.
+    read_buffer: Vec<u8>,
+    ready: Vec<ConnId>,
+    appends: Vec<Append>,
+    words: Vec<AskedWord>,
+}
+
+/// Where the roll of the log gets its random half from; the only randomness there is (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+impl Reactor {
+    /// `listener` is bound already; clients that came while the data was loaded wait in its backlog.
+    pub fn new(
+        server: Server,
+        host: Host,
+        log: TxnLog,
+        dirs: &DataDirs,
+        listener: std::net::TcpListener,
+        http: Option<std::net::TcpListener>,
+        settings: Settings,
+    ) -> Result<Reactor, Fatal> {
+        let poll = Poll::new().map_err(system("make a poll"))?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
+        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(system("handle signals"))?;
+        poll.registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .map_err(system("handle signals"))?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .map_err(system("listen for clients"))?;
+        let http = http::Http::new(poll.registry(), http, settings.process_series)
+            .map_err(system("listen for HTTP"))?;
+        let clock = host.clock;
+        let now = clock.now();
+        let helpers = Helpers::start(dirs, settings.compression, settings.load_options, waker, clock)
+            .map_err(system("start a thread"))?;
+        let mut random = Random((now.wall.0 as u64) ^ (u64::from(std::process::id()) << 32) | 1);
+        let schedule =
+            SnapshotSchedule::new(settings.snap_count, settings.snap_size_limit_kib, random.next());
+        let next_purge = settings.purge_every_ms.map(|_| now.mono);
+        Ok(Reactor {
+            poll,
+            events: Events::with_capacity(1024),
+            signals,
+            listener,
+            accept_more: true,
+            sockets: Slab::new(),
+            tokens: Vec::new(),
+            http,
+            server,
+            host,
+            log,
+            schedule,
+            random,
+            helpers,
+            settings,
+            snapshot: snapshot::Progress::default(),
+            sync_started: None,
+            next_purge,
+            unfinished: Vec::new(),
+            stopping: false,
+            read_buffer: vec![0; READ_BUFFER],
+            ready: Vec::new(),
+            appends: Vec::new(),
+            words: Vec::new(),
+        })
+    }
+
+    /// Serves until a signal asks to stop, or something fatal happens.
+    pub fn run(&mut self) -> Result<(), Fatal> {
+        self.prepare_segment();
+        while !self.stopping {
+            self.turn()?;
+        }
+        self.finish()
+    }
+
+    /// Takes a snapshot of the tree as it is; it is written while the server works.
+    pub fn start_snapshot(&mut self) {
+        self.snapshot.begin(&mut self.server, &self.helpers, self.settings.snapshot_last_zxid);
+    }
+
+    /// One turn: take what is ready, let the server decide, send.
+    fn turn(&mut self) -> Result<(), Fatal> {
+        self.wait()?;
+        let now = self.host.clock.now();
+        self.deliver_answers(now)?;
+        self.take_events(now);
+        self.accept(now);
+        self.read_unfinished(now);
+        if self.server.next_timeout() <= now.mono {
+            self.server.handle_timeouts(now);
+        }
+        self.answer_words();
+        self.append_to_log()?;
+        self.start_sync();
+        self.write_ready();
+        self.snapshot.advance(&mut self.server, &self.helpers, &self.host.clock);
+        self.purge_if_due(now.mono);
+        self.note_turn(now.mono);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), Fatal> {
+        let busy = !self.unfinished.is_empty() || self.accept_more || self.snapshot.wants_a_turn();
+        let timeout = if busy {
+            std::time::Duration::ZERO
+        } else {
+            let next = self.server.next_timeout().min(self.next_purge.unwrap_or(Instant(u64::MAX)));
+            self.host.clock.until(next)
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(e) if e.kind() != ErrorKind::Interrupted => Err(system("poll")(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what is ready; reading waits for [`read_unfinished`](Reactor::read_unfinished).
+    fn take_events(&mut self, now: Now) {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            match event.token() {
+                WAKER => {} // The answers were fetched at the start of the turn.
+                LISTENER => self.accept_more = true,
+                SIGNALS => {
+                    for signal in self.signals.pending() {
+                        log::info!("Received signal {signal}: shutting down");
+                        self.stopping = true;
+                    }
+                }
+                Token(token) if token >= HTTP => {
+                    let mut inspector = Inspector { server: &mut self.server, host: &mut self.host };
+                    self.http.event(self.poll.registry(), token, event, &mut inspector, now);
+                }
+                Token(token) => {
+                    let Some(socket) = self.sockets.get_mut(token) else { continue };
+                    if event.is_writable() {
+                        socket.set_writable();
+                        let conn = socket.conn;
+                        self.flush(token, conn);
+                    }
+                    let Some(socket) = self.sockets.get_mut(token) else { continue };
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        socket.readable = true;
+                        self.unfinished.push(token);
+                    }
+                }
+            }
+        }
+        self.events = events;
+    }
+
+    fn accept(&mut self, now: Now) {
+        if !self.accept_more {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.adopt(now, stream, peer),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.accept_more = false;
+                    return;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    // Out of descriptors, most likely. Trying again at once would spin; the next connection
+                    // that comes or goes brings us back.
+                    log::error!("Cannot accept a connection: {e}; raise the limit of open files (ulimit -n)");
+                    self.accept_more = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, now: Now, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
+        // Behind a socket of both families IPv4 clients come as ::ffff:a.b.c.d; limits and ACLs know them as IPv4.
+        let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        self.server.metrics.connection_request_count += 1;
+        let Some(conn) = self.server.connected(now, peer) else {
+            self.server.metrics.connection_rejected += 1;
+            return;
+        };
+        // A connection that is gone already shows at its first read; neither option is worth losing it for.
+        let _ = stream.set_nodelay(true);
+        if self.settings.tcp_keep_alive {
+            let _ = socket2::SockRef::from(&stream).set_keepalive(true);
+        }
+        let entry = self.sockets.vacant_entry();
+        let token = entry.key();
+        if let Err(e) =
+            self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)
+        {
+            log::error!("Cannot watch the connection from {peer}: {e}");
+            return self.server.disconnected(conn);
+        }
+        entry.insert(Socket::new(stream, conn));
+        if self.tokens.len() <= conn.index() {
+            self.tokens.resize(conn.index() + 1, usize::MAX);
+        }
+        self.tokens[conn.index()] = token;
+        self.unfinished.push(token);
+    }
+
+    /// Reads and handles input: one buffer and one budget of frames for each connection that has some.
+    fn read_unfinished(&mut self, now: Now) {
+        let mut tokens = std::mem::take(&mut self.unfinished);
+        tokens.sort_unstable();
+        tokens.dedup();
+        for &token in &tokens {
+            self.read_one(now, token);
+        }
+        tokens.clear();
+        // Whatever still has input was put on the new list meanwhile.
+        tokens.append(&mut self.unfinished);
+        self.unfinished = tokens;
+    }
+
+    fn read_one(&mut self, now: Now, token: usize) {
+        let Some(socket) = self.sockets.get_mut(token) else { return };
+        let conn = socket.conn;
+        if !socket.unread.is_empty() {
+            // What a limit or the budget held back comes first.
+            let mut unread = std::mem::take(&mut socket.unread);
+            let input = self.server.input(now, conn, &unread, FRAMES_PER_TURN);
+            unread.drain(..input.consumed);
+            let held_back = complete_frame(&unread, self.server.options().frame_max);
+            let socket = self.sockets.get_mut(token).expect("input does not close sockets");
+            socket.unread = unread;
+            if input.more {
+                return self.unfinished.push(token);
+            }
+            if held_back {
+                return; // The server lists the connection when the limit has eased.
+            }
+        }
+        let socket = self.sockets.get_mut(token).expect("looked up above");
+        if !socket.readable {
+            return;
+        }
+        let (n, drained) = match socket.read(&mut self.read_buffer) {
+            ReadOutcome::Closed => return self.drop_socket(token),
+            ReadOutcome::Drained => {
+                socket.readable = false;
+                return;
+            }
+            ReadOutcome::Last(n) => (n, true),
+            ReadOutcome::Some(n) => (n, false),
+        };
+        socket.readable = !drained;
+        let input = if socket.unread.is_empty() {
+            let input = self.server.input(now, conn, &self.read_buffer[..n], FRAMES_PER_TURN);
+            let socket = self.sockets.get_mut(token).expect("input does not close sockets");
+            socket.unread.extend_from_slice(&self.read_buffer[input.consumed..n]);
+            input
+        } else {
+            let mut unread = std::mem::take(&mut socket.unread);
+            unread.extend_from_slice(&self.read_buffer[..n]);
+            let input = self.server.input(now, conn, &unread, FRAMES_PER_TURN);
+            unread.drain(..input.consumed);
+            let socket = self.sockets.get_mut(token).expect("input does not close sockets");
+            socket.unread = unread;
+            input
+        };
+        if input.more || !drained {
+            self.unfinished.push(token);
+        }
+    }
+
+    fn answer_words(&mut self) {
+        let mut asked = std::mem::take(&mut self.words);
+        self.server.take_words(&mut asked);
+        for AskedWord { conn, word, argument } in asked.drain(..) {
+            let mut inspector = Inspector { server: &mut self.server, host: &mut self.host };
+            let text = words::answer(word, &argument, &self.settings.whitelist, &mut inspector);
+            self.server.answer_word(conn, &text);
+        }
+        self.words = asked;
+    }
+
+    fn append_to_log(&mut self) -> Result<(), Fatal> {
+        let mut appends = std::mem::take(&mut self.appends);
+        self.server.take_appends(&mut appends);
+        for Append { zxid, payload } in appends.drain(..) {
+            self.log.append(zxid, &payload)?;
+            if self.schedule.is_due(self.log.counters()) {
+                self.log.roll();
+                self.schedule.redraw(self.random.next());
+                if self.snapshot.is_running() {
+                    log::warn!("Too busy to snap, skipping");
+                } else {
+                    self.start_snapshot();
+                }
+            }
+        }
+        self.appends = appends;
+        Ok(())
+    }
+
+    fn start_sync(&mut self) {
+        if self.sync_started.is_some() {
+            return;
+        }
+        if let Some(job) = self.log.sync_job() {
+            self.sync_started = Some(self.host.clock.mono());
+            self.host.sync_in_flight = true;
+            self.helpers.sync(job);
+        }
+    }
+
+    fn prepare_segment(&mut self) {
+        if let Some(job) = self.log.prepare_job() {
+            self.helpers.file(FileJob::Prepare(job));
+        }
+    }
+
+    /// Hands what the helpers have finished to whoever waits for it.
+    fn deliver_answers(&mut self, now: Now) -> Result<(), Fatal> {
+        while let Some(done) = self.helpers.answer() {
+            self.deliver(now.mono, done)?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, now: Instant, done: Done) -> Result<(), Fatal> {
+        match done {
+            Done::Synced(done) => {
+                let done = done?;
+                self.sync_started = None;
+                self.host.sync_in_flight = false;
+                self.note_sync(done.took, done.through);
+                self.server.log_synced(now, done.through);
+                self.prepare_segment();
+            }
+            Done::Prepared(ready) => self.log.segment_ready(ready?),
+            Done::ChunkWritten(buffer) => self.snapshot.chunk_written(buffer?),
+            Done::SnapshotFinished(file) => {
+                let view = self.snapshot.finished(file?, &self.host.clock, &mut self.server.metrics);
+                self.host.last_snapshot = Some(view);
+            }
+            Done::Purged(Ok(())) => {}
+            // Old files that stay are no danger; the next round tries again.
+            Done::Purged(Err(error)) => log::error!("Purge failed: {error}"),
+        }
+        Ok(())
+    }
+
+    fn note_sync(&mut self, took: std::time::Duration, through: Zxid) {
+        let metrics = &mut self.server.metrics;
+        metrics.fsynctime.add_nanos(took.as_nanos() as u64);
+        let warning_ms = self.settings.sync_warning_ms;
+        if took.as_millis() as u64 > warning_ms {
+            metrics.stats.fsync_threshold_exceed_count += 1;
+            log::warn!(
+                "fsync-ing the write ahead log took {}ms (through zxid {through}), which will adversely affect operation latency; fsync.warningthresholdms is {warning_ms}",
+                took.as_millis()
+            );
+        }
+    }
+
+    /// Looks at every connection that the server listed: output to send, sockets to close, input to take up.
+    fn write_ready(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.server.take_ready(&mut ready);
+        for &conn in &ready {
+            let Some(&token) = self.tokens.get(conn.index()) else { continue };
+            if self.sockets.get(token).is_some_and(|socket| socket.conn == conn) {
+                self.flush(token, conn);
+                if self.sockets.get(token).is_some_and(|socket| socket.readable || !socket.unread.is_empty())
+                {
+                    self.unfinished.push(token);
+                }
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// Sends what there is, and closes the socket if the server wants that.
+    fn flush(&mut self, token: usize, conn: ConnId) {
+        let close = self.server.close_wanted(conn);
+        if close == Close::Now {
+            return self.drop_socket(token);
+        }
+        let Some(out) = self.server.output(conn) else { return self.drop_socket(token) };
+        let socket = &mut self.sockets[token];
+        let sent = socket.write(out);
+        let all_sent = out.is_empty();
+        if sent.is_err() {
+            self.drop_socket(token);
+        } else if close == Close::AfterFlush && all_sent {
+            self.hang_up(token);
+        }
+    }
+
+    /// Closes after a last reply. Input that was not read would make the kernel send a reset, which can
+    /// overtake the reply; so the sending side is closed first and what has arrived is read away.
+    fn hang_up(&mut self, token: usize) {
+        let socket = &mut self.sockets[token];
+        let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+        while let ReadOutcome::Some(_) | ReadOutcome::Last(_) = socket.read(&mut self.read_buffer) {}
+        self.drop_socket(token);
+    }
+
+    fn drop_socket(&mut self, token: usize) {
+        let mut socket = self.sockets.remove(token);
+        // Closing the descriptor takes it out of the poll as well; this only says so where it can be seen.
+        let _ = self.poll.registry().deregister(&mut socket.stream);
+        self.server.disconnected(socket.conn);
+        // A descriptor is free again: if accepting failed for want of one, it may succeed now.
+        self.accept_more = true;
+    }
+
+    fn purge_if_due(&mut self, now: Instant) {
+        let (Some(due), Some(every_ms)) = (self.next_purge, self.settings.purge_every_ms) else { return };
+        if due <= now {
+            self.next_purge = Some(now + Millis(every_ms));
+            self.helpers.file(FileJob::Purge { snapshots_kept: self.settings.snapshots_kept });
+        }
+    }
+
+    fn note_turn(&mut self, started: Instant) {
+        let nanos = self.host.clock.mono().nanos_since(started);
+        self.server.metrics.turn_time_ms.add_nanos(nanos);
+        if nanos > SLOW_TURN_MS * 1_000_000 {
+            self.server.metrics.slow_turn_count += 1;
+            log::debug!("A turn took {} us", nanos / 1000);
+        }
+    }
+
+    /// The end: what was accepted is made durable and answered, as far as it is in the log.
+    fn finish(&mut self) -> Result<(), Fatal> {
+        self.append_to_log()?;
+        while self.sync_started.is_some() || self.server.outstanding() > 0 {
+            self.start_sync();
+            let done = self.helpers.wait();
+            self.deliver(self.host.clock.mono(), done)?;
+            self.append_to_log()?;
+        }
+        self.write_ready();
+        log::info!("Shut down at zxid {}", self.server.last_zxid());
+        Ok(())
+    }
+}
+
+/// Whether `bytes` begin with a whole frame, or with what can never become one.
+fn complete_frame(bytes: &[u8], frame_max: usize) -> bool {
+    let Some(prefix) = bytes.first_chunk::<4>() else { return false };
+    let len = u32::from_be_bytes(*prefix) as usize;
+    len > frame_max || bytes.len() >= 4 + len
+}

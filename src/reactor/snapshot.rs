@@ -1,0 +1,117 @@
+//! A snapshot in the making: a slice of the tree each turn, written by the helper.
+//!
+//! # Invariants
+//!
+//! 1. At most [`CHUNKS_AHEAD`] buffers are with the helper: a slow disk slows the snapshot, not the server.
+//! 2. A turn gives the snapshot at most [`SLICE_MAX`] of its time.
+
+use super::clock::Clock;
+use super::helper::{FileJob, Helpers};
+use crate::admin::views::SnapshotView;
+use crate::ids::Zxid;
+use crate::metrics::Metrics;
+use crate::server::Server;
+use crate::storage::SnapshotFile;
+use crate::time::Instant;
+
+/// Buffers of snapshot that may be under way to the disk.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Size of such a buffer, in bytes.
+const CHUNK: usize = 256 << 10;
+
+/// What is written between two looks at the clock, in bytes.
+const SLICE: usize = 32 << 10;
+
+/// Time that one turn gives to a snapshot, in nanoseconds.
+const SLICE_MAX: u64 = 500_000;
+
+#[derive(Default)]
+pub struct Progress {
+    running: Option<Running>,
+    buffers: Vec<Vec<u8>>,
+}
+
+struct Running {
+    zxid: Zxid,
+    /// Set at the first turn, which has the clock at hand.
+    started: Option<Instant>,
+    filling: Vec<u8>,
+    /// Buffers with the helper, the one that opens the file included.
+    ahead: usize,
+    sealed: bool,
+    with_last_zxid: bool,
+}
+
+impl Progress {
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether there is something to write and room to write it to.
+    pub fn wants_a_turn(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.sealed && running.ahead < CHUNKS_AHEAD)
+    }
+
+    /// `with_last_zxid`: the file ends with the block that 3.9 added.
+    pub fn begin(&mut self, server: &mut Server, helpers: &Helpers, with_last_zxid: bool) {
+        let mut filling = self.buffers.pop().unwrap_or_default();
+        filling.clear();
+        let zxid = server.snapshot_begin(&mut filling);
+        log::info!("Snapshotting: {zxid} to snapshot.{zxid:x}");
+        helpers.file(FileJob::SnapshotBegin { zxid });
+        self.running =
+            Some(Running { zxid, started: None, filling, ahead: 1, sealed: false, with_last_zxid });
+    }
+
+    /// Writes for a moment.
+    pub fn advance(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock) {
+        if !self.wants_a_turn() {
+            return;
+        }
+        let Some(running) = &mut self.running else { return };
+        let begun = clock.mono();
+        running.started.get_or_insert(begun);
+        while running.ahead < CHUNKS_AHEAD {
+            let all = server.snapshot_slice(&mut running.filling, SLICE);
+            if all || running.filling.len() >= CHUNK {
+                let full = std::mem::replace(&mut running.filling, self.buffers.pop().unwrap_or_default());
+                running.filling.clear();
+                running.ahead += 1;
+                helpers.file(FileJob::SnapshotChunk(full));
+            }
+            if all {
+                let (zxid, digest) = server.snapshot_seal();
+                helpers.file(FileJob::SnapshotFinish {
+                    digest: digest.map(|digest| (zxid, digest)),
+                    last_zxid: running.with_last_zxid.then_some(zxid),
+                });
+                running.sealed = true;
+                return;
+            }
+            if clock.mono().nanos_since(begun) > SLICE_MAX {
+                return;
+            }
+        }
+    }
+
+    pub fn chunk_written(&mut self, buffer: Vec<u8>) {
+        if let Some(running) = &mut self.running {
+            running.ahead -= 1;
+        }
+        if buffer.capacity() > 0 && self.buffers.len() < CHUNKS_AHEAD {
+            self.buffers.push(buffer);
+        }
+    }
+
+    pub fn finished(&mut self, file: SnapshotFile, clock: &Clock, metrics: &mut Metrics) -> SnapshotView {
+        let now = clock.now();
+        if let Some(running) = self.running.take() {
+            let nanos = running.started.map_or(0, |started| now.mono.nanos_since(started));
+            metrics.snapshottime.add_nanos(nanos);
+            log::info!("Snapshot {} written in {} ms", running.zxid, nanos / 1_000_000);
+        }
+        self.buffers.clear();
+        SnapshotView { zxid: file.zxid, at: now.wall }
+    }
+}

@@ -1,0 +1,243 @@
+//! Commit: what is on disk is applied, watched changes are told, the requester is answered.
+
+use super::Server;
+use super::client::{Clients, Close, ConnId, Waiting};
+use super::read::put_error_result;
+use crate::auth::Auth;
+use crate::ids::{SessionId, Zxid};
+use crate::metrics::Metrics;
+use crate::time::Instant;
+use crate::tree::{Observer, OpResult, WatcherId, Watches};
+use crate::wire::jute::{self, Reader};
+use crate::wire::op::Op;
+use crate::wire::records::{AclList, perms};
+use crate::wire::reply::{EventType, ReplyHeader, put_watch_event};
+use crate::wire::request::{MultiHeader, RequestHeader};
+use crate::wire::txn::{CreateKind, LoggedTxn, Txn};
+
+/// Collects what applying one transaction does: events go out at once, the reply's body is kept.
+struct Effects<'s, 't> {
+    zxid: Zxid,
+    txn: &'t Txn<'t>,
+    /// Which part of a multi comes next.
+    part: usize,
+    err: i32,
+    body: &'s mut Vec<u8>,
+    created_session: Option<(SessionId, i32)>,
+    closed_session: Option<SessionId>,
+    watches: &'s mut Watches,
+    clients: &'s mut Clients,
+    auth: &'s Auth,
+    metrics: &'s mut Metrics,
+    hits: &'s mut Vec<WatcherId>,
+}
+
+impl Observer for Effects<'_, '_> {
+    fn event(&mut self, event: EventType, path: &str, acl: AclList<'_>) {
+        self.hits.clear();
+        self.watches.fire(event, path, self.hits);
+        let fired = self.hits.len() as u64;
+        match event {
+            EventType::NodeCreated => self.metrics.node_created_watch_count.add(fired),
+            EventType::NodeDeleted => self.metrics.node_deleted_watch_count.add(fired),
+            EventType::NodeDataChanged => self.metrics.node_changed_watch_count.add(fired),
+            EventType::NodeChildrenChanged => self.metrics.node_children_watch_count.add(fired),
+        }
+        if self.hits.is_empty() {
+            return;
+        }
+        // Encoded once, copied to each connection that may see it.
+        let mut frame = Vec::with_capacity(32 + path.len());
+        put_watch_event(&mut frame, self.zxid.0, event, path);
+        let open = acl == AclList::OPEN;
+        for &watcher in self.hits.iter() {
+            let Some(client) = self.clients.watching(watcher) else { continue };
+            if open || self.auth.allows(acl, perms::READ, &client.identities) {
+                client.out.extend_from_slice(&frame);
+                client.stats.sent += 1;
+                self.metrics.stats.packets_sent += 1;
+                let id = client.id;
+                self.clients.list(id);
+            }
+        }
+    }
+
+    fn result(&mut self, result: OpResult<'_>) {
+        if let Txn::Multi(parts) = self.txn {
+            let part = &parts[self.part];
+            self.part += 1;
+            return put_part(self.body, part, &result);
+        }
+        match result {
+            OpResult::Created { path, stat } => {
+                jute::put_string(self.body, Some(path));
+                if !answers_path_only(self.txn) {
+                    stat.write(self.body);
+                }
+            }
+            OpResult::DataSet(stat) | OpResult::AclSet(stat) => stat.write(self.body),
+            OpResult::Deleted | OpResult::Checked => {}
+            OpResult::Failed(code) => self.err = code,
+            OpResult::SessionCreated { id, timeout_ms } => self.created_session = Some((id, timeout_ms)),
+            OpResult::SessionClosed { id } => self.closed_session = Some(id),
+        }
+    }
+}
+
+/// The old create answers with the path alone; every later kind adds the Stat.
+fn answers_path_only(txn: &Txn<'_>) -> bool {
+    matches!(txn, Txn::Create(create) if matches!(create.kind, CreateKind::Create { .. }))
+}
+
+fn put_part(out: &mut Vec<u8>, part: &Txn<'_>, result: &OpResult<'_>) {
+    let header = |kind: Op| MultiHeader { kind: kind.code(), done: false, err: 0 };
+    match result {
+        OpResult::Created { path, stat } => {
+            let path_only = answers_path_only(part);
+            header(if path_only { Op::Create } else { Op::Create2 }).write(out);
+            jute::put_string(out, Some(path));
+            if !path_only {
+                stat.write(out);
+            }
+        }
+        OpResult::Deleted => header(Op::Delete).write(out),
+        OpResult::DataSet(stat) => {
+            header(Op::SetData).write(out);
+            stat.write(out);
+        }
+        OpResult::Checked => header(Op::Check).write(out),
+        OpResult::Failed(code) => put_error_result(out, *code),
+        OpResult::AclSet(_) | OpResult::SessionCreated { .. } | OpResult::SessionClosed { .. } => {
+            unreachable!("not an operation of a multi")
+        }
+    }
+}
+
+impl Server {
+    /// Everything up to and including `through` is on disk: commit it.
+    pub fn log_synced(&mut self, now: Instant, through: Zxid) {
+        while self.proposals.front().is_some_and(|proposal| proposal.zxid <= through) {
+            self.commit_next(now);
+        }
+        self.unblock();
+    }
+
+    fn commit_next(&mut self, now: Instant) {
+        let proposal = self.proposals.pop_front().expect("the caller looked");
+        self.large_bytes -= proposal.large;
+        let logged = LoggedTxn::decode(&proposal.payload, usize::MAX).expect("Serval's own encoding");
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        let mut effects = Effects {
+            zxid: proposal.zxid,
+            txn: &logged.txn,
+            part: 0,
+            err: 0,
+            body: &mut body,
+            created_session: None,
+            closed_session: None,
+            watches: &mut self.watches,
+            clients: &mut self.clients,
+            auth: &self.options.auth,
+            metrics: &mut self.metrics,
+            hits: &mut self.hits,
+        };
+        self.tree.apply(&logged.header, &logged.txn, &mut effects);
+        let (err, created, closed) = (effects.err, effects.created_session, effects.closed_session);
+        self.preparer.applied(proposal.zxid);
+        self.check_digest(&logged);
+        self.metrics.commit_count += 1;
+
+        if let Some((session, timeout_ms)) = created {
+            self.sessions.add(session, timeout_ms as u32, now);
+            log::debug!("Created session {session} with a timeout of {timeout_ms} ms");
+        }
+        if let Some(session) = closed {
+            self.sessions.remove(session);
+            // The requester is answered below and closed then; an expired session's connection just ends.
+            if let Some(carrier) = self.carriers.remove(&session)
+                && proposal.conn != Some(carrier)
+            {
+                self.clients.close(carrier, Close::Now);
+            }
+        }
+        if matches!(logged.txn, Txn::Multi(_)) {
+            MultiHeader::END.write(&mut body);
+        }
+        if let Some(conn) = proposal.conn {
+            self.finish_write(now, conn, &proposal, err, &body);
+        }
+        self.body = body;
+    }
+
+    fn check_digest(&mut self, logged: &LoggedTxn<'_>) {
+        let zxid = logged.header.zxid;
+        if let Some(digest) = logged.digest
+            && digest != self.tree.digest()
+        {
+            self.metrics.digest_mismatches_count += 1;
+            log::error!(
+                "Digests are not matching. Value is Zxid: {zxid}, expected {digest:#x}, got {:#x}",
+                self.tree.digest()
+            );
+        }
+        self.digests.note(zxid, self.tree.digest());
+    }
+
+    /// Answers the write at the head of the connection's line, then the reads that waited for it.
+    fn finish_write(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        proposal: &super::Proposal,
+        err: i32,
+        body: &[u8],
+    ) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let head = client.waiting.pop_front();
+        assert!(
+            matches!(head, Some(Waiting::Write { zxid }) if zxid == proposal.zxid),
+            "a connection's writes are committed in the order in which it sent them"
+        );
+        let zxid = proposal.zxid.0;
+        if proposal.op == Op::CreateSession {
+            let session = client.session;
+            return self.establish(now, conn, session);
+        }
+        jute::put_frame(&mut client.out, |out| {
+            ReplyHeader { xid: proposal.xid, zxid, err }.write(out);
+            if err == 0 {
+                out.extend_from_slice(body);
+            }
+        });
+        client.stats.sent += 1;
+        client.stats.answered(proposal.op, proposal.xid, zxid, proposal.received, now);
+        self.metrics.stats.packets_sent += 1;
+        self.metrics.op_count.add(proposal.op);
+        self.metrics.answered(now.nanos_since(proposal.received), true);
+        self.clients.list(conn);
+        if proposal.op == Op::CloseSession {
+            return self.clients.close(conn, Close::AfterFlush);
+        }
+        self.answer_waiting(now, conn);
+    }
+
+    /// Answers the reads at the head of the line, up to the next write in flight.
+    fn answer_waiting(&mut self, now: Instant, conn: ConnId) {
+        loop {
+            let Some(client) = self.clients.get_mut(conn) else { return };
+            match client.waiting.pop_front() {
+                None => return,
+                Some(Waiting::Read { frame, received }) => self.answer_deferred(now, conn, &frame, received),
+                Some(write @ Waiting::Write { .. }) => return client.waiting.push_front(write),
+            }
+        }
+    }
+
+    fn answer_deferred(&mut self, now: Instant, conn: ConnId, frame: &[u8], received: Instant) {
+        let mut r = Reader::new(frame, self.options.field_max);
+        let header = RequestHeader::read(&mut r).expect("parsed when it was put in line");
+        let op = Op::from_code(header.kind).expect("parsed when it was put in line");
+        self.read(now, conn, op, header.xid, &mut r, received);
+    }
+}

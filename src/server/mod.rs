@@ -1,0 +1,282 @@
+//! The server: every machine composed. Bytes and time in; bytes, log entries and closings out.
+//!
+//! A shell (the reactor, later the simulator) owns sockets, files and clocks and drives a [`Server`]:
+//!
+//! | shell | server |
+//! |---|---|
+//! | a connection was made, sent bytes, went away | [`connected`](Server::connected), [`input`](Server::input), [`disconnected`](Server::disconnected) |
+//! | take what must be appended to the log | [`take_appends`](Server::take_appends) |
+//! | everything up to a zxid is on disk | [`log_synced`](Server::log_synced) |
+//! | time has come | [`next_timeout`](Server::next_timeout), [`handle_timeouts`](Server::handle_timeouts) |
+//! | send, close | [`take_ready`](Server::take_ready), [`output`](Server::output) |
+//! | a snapshot, slice by slice | [`snapshot_begin`](Server::snapshot_begin), … |
+//!
+//! A write's path: `input` → [`Preparer`] → proposal → the shell's log → `log_synced` → `commit` → tree,
+//! watches, reply. A read's path: `input` → `read` → reply, unless an own write is unanswered.
+//!
+//! # Invariants
+//!
+//! 1. A reply or event that shows a transaction is written only after its log entry is synced.
+//! 2. Proposals are committed in zxid order, each exactly once.
+//! 3. A watch event stands in a connection's output before any reply that shows the change.
+//! 4. Nothing here reads a clock, touches a socket or a file, or allocates in proportion to a length field.
+
+mod client;
+mod commit;
+mod housekeeping;
+mod input;
+mod inspect;
+mod read;
+
+pub use client::{Client, ClientStats, Clients, Close, ConnId, Phase};
+pub use input::Input;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use crate::admin::words::Word;
+use crate::auth::Auth;
+use crate::ids::{HashMap, ServerId, SessionId, Zxid};
+use crate::metrics::Metrics;
+use crate::pipeline::{Preparer, Rules};
+use crate::session::{ExpiryQueue, Sessions};
+use crate::time::{Instant, Millis, Now};
+use crate::tree::{Tree, WatcherId, Watches};
+use crate::wire::op::Op;
+
+/// Settings of the server; times in milliseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub server_id: ServerId,
+    pub tick_ms: u64,
+    pub session_timeout_min_ms: u32,
+    pub session_timeout_max_ms: u32,
+    /// Largest frame a client may send (`jute.maxbuffer`).
+    pub frame_max: usize,
+    /// Largest string or buffer inside a frame (`jute.maxbuffer` + extrasize).
+    pub field_max: usize,
+    /// Connections per client address; 0 = no limit.
+    pub client_connections_max: usize,
+    /// Connections in all; 0 = no limit.
+    pub connections_max: usize,
+    /// Requests in flight above which a connection with an unanswered request is not read.
+    pub outstanding_max: usize,
+    /// Requests in flight above which no connection is read (`request_throttle_max_requests`); 0 = off.
+    pub throttle_max: usize,
+    /// Frames larger than this count against `large_request_bytes_max`; `None` = off.
+    pub large_request_threshold: Option<usize>,
+    pub large_request_bytes_max: usize,
+    /// A connection without a session is closed after this silence.
+    pub sessionless_timeout_ms: u64,
+    pub connection_tokens: Option<ConnectionTokens>,
+    pub container_check_ms: u64,
+    pub containers_per_minute_max: usize,
+    pub container_never_used_ms_max: i64,
+    pub rules: Rules,
+    pub auth: Auth,
+}
+
+/// The token bucket of connection requests (`connection_throttle_*`).
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionTokens {
+    pub tokens_max: u64,
+    pub fill_time_ms: u64,
+    pub fill_count: u64,
+    /// What a new session and a resumed one cost.
+    pub new_session_cost: u64,
+    pub resume_cost: u64,
+}
+
+/// A transaction in the log and not yet committed.
+#[derive(Debug)]
+struct Proposal {
+    zxid: Zxid,
+    payload: Rc<[u8]>,
+    /// Who is told; `None` for expiry and the container manager.
+    conn: Option<ConnId>,
+    xid: i32,
+    op: Op,
+    received: Instant,
+    /// Bytes that count against `large_request_bytes_max`.
+    large: usize,
+}
+
+/// A log entry for the shell to append, in zxid order.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub zxid: Zxid,
+    pub payload: Rc<[u8]>,
+}
+
+pub struct Server {
+    options: Options,
+    tree: Tree,
+    watches: Watches,
+    sessions: Sessions,
+    preparer: Preparer,
+    clients: Clients,
+    /// The connection that carries a session, if one does.
+    carriers: HashMap<SessionId, ConnId>,
+    connections_by_ip: HashMap<IpAddr, usize>,
+    /// Connections by when their silence ends them.
+    silent: ExpiryQueue<ConnId>,
+    proposals: VecDeque<Proposal>,
+    appends: Vec<Append>,
+    large_bytes: usize,
+    tokens: u64,
+    tokens_filled: Instant,
+    containers: housekeeping::Containers,
+    /// Connections whose input was left unread because of a limit on requests in flight.
+    blocked: Vec<ConnId>,
+    /// Four-letter words that were asked; the shell knows some of the answers.
+    words: Vec<AskedWord>,
+    digests: housekeeping::DigestLog,
+    pub metrics: Metrics,
+    /// Buffers that are used again and again: the payload in the making, a reply's body, watchers hit.
+    scratch: Vec<u8>,
+    body: Vec<u8>,
+    hits: Vec<WatcherId>,
+}
+
+/// A four-letter word that a connection asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedWord {
+    pub conn: ConnId,
+    pub word: Word,
+    /// What follows the word, for `stmk`.
+    pub argument: Vec<u8>,
+}
+
+impl Server {
+    /// A server on a loaded tree. `sessions` are those of the snapshot and log, with their timeouts; their
+    /// clocks start now.
+    pub fn new(
+        options: Options,
+        tree: Tree,
+        sessions: impl IntoIterator<Item = (SessionId, i32)>,
+        now: Now,
+    ) -> Server {
+        let mut all = Sessions::new(options.server_id, now.wall, options.tick_ms);
+        for (id, timeout_ms) in sessions {
+            all.add(id, u32::try_from(timeout_ms).unwrap_or(0), now.mono);
+        }
+        Server {
+            preparer: Preparer::new(options.rules, tree.last_zxid()),
+            containers: housekeeping::Containers::new(now.mono + Millis(options.container_check_ms)),
+            silent: ExpiryQueue::new(options.sessionless_timeout_ms.max(1)),
+            tokens: options.connection_tokens.map_or(0, |tokens| tokens.tokens_max),
+            tokens_filled: now.mono,
+            options,
+            tree,
+            watches: Watches::new(),
+            sessions: all,
+            clients: Clients::default(),
+            carriers: HashMap::default(),
+            connections_by_ip: HashMap::default(),
+            proposals: VecDeque::new(),
+            appends: Vec::new(),
+            large_bytes: 0,
+            blocked: Vec::new(),
+            words: Vec::new(),
+            digests: housekeeping::DigestLog::default(),
+            metrics: Metrics::default(),
+            scratch: Vec::new(),
+            body: Vec::new(),
+            hits: Vec::new(),
+        }
+    }
+
+    /// A client connected. `None`: over a limit, close the socket.
+    pub fn connected(&mut self, now: Now, peer: SocketAddr) -> Option<ConnId> {
+        let options = &self.options;
+        if options.connections_max > 0 && self.clients.count() >= options.connections_max {
+            log::warn!(
+                "Too many connections (max is {}): closed the one from {peer}",
+                options.connections_max
+            );
+            return None;
+        }
+        let from_there = self.connections_by_ip.entry(peer.ip()).or_insert(0);
+        if options.client_connections_max > 0 && *from_there >= options.client_connections_max {
+            log::warn!(
+                "Too many connections from {} - max is {} (maxClientCnxns)",
+                peer.ip(),
+                options.client_connections_max
+            );
+            return None;
+        }
+        *from_there += 1;
+        let id = self.clients.insert(peer, now.wall);
+        let client = self.clients.get_mut(id).expect("inserted above");
+        self.silent.touch(id, &mut client.slot, now.mono, options.sessionless_timeout_ms);
+        Some(id)
+    }
+
+    /// The socket is gone, for whatever reason. The session lives on.
+    pub fn disconnected(&mut self, conn: ConnId) {
+        let Some(mut client) = self.clients.remove(conn) else { return };
+        self.silent.remove(conn, &mut client.slot);
+        self.watches.remove_watcher(conn.watcher());
+        if self.carriers.get(&client.session) == Some(&conn) {
+            self.carriers.remove(&client.session);
+        }
+        let ip = client.peer.ip();
+        if let Some(n) = self.connections_by_ip.get_mut(&ip) {
+            *n -= 1;
+            if *n == 0 {
+                self.connections_by_ip.remove(&ip);
+            }
+        }
+    }
+
+    /// Moves the log entries made since the last call into `into`.
+    pub fn take_appends(&mut self, into: &mut Vec<Append>) {
+        into.append(&mut self.appends);
+    }
+
+    /// Connections to look at: output to send, a socket to close, or input that may be read again.
+    pub fn take_ready(&mut self, into: &mut Vec<ConnId>) {
+        self.clients.take_ready(into);
+    }
+
+    /// What the connection has to send; the shell takes bytes off its front.
+    pub fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        self.clients.get_mut(conn).map(|client| &mut client.out)
+    }
+
+    /// Whether the shell must close the connection.
+    pub fn close_wanted(&self, conn: ConnId) -> Close {
+        self.clients.get(conn).map_or(Close::Now, |client| client.close)
+    }
+
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Requests that are logged and not yet answered.
+    pub fn outstanding(&self) -> usize {
+        self.proposals.len()
+    }
+
+    /// Puts a prepared transaction in line for log and commit.
+    fn propose(
+        &mut self,
+        zxid: Zxid,
+        conn: Option<ConnId>,
+        xid: i32,
+        op: Op,
+        received: Instant,
+        large: usize,
+    ) {
+        let payload: Rc<[u8]> = Rc::from(self.scratch.as_slice());
+        self.scratch.clear();
+        self.large_bytes += large;
+        self.appends.push(Append { zxid, payload: Rc::clone(&payload) });
+        self.proposals.push_back(Proposal { zxid, payload, conn, xid, op, received, large });
+    }
+}

@@ -1,0 +1,320 @@
+//! Reads: answered from the tree at once, on the server the client is connected to.
+//!
+//! The checks of each operation and their order are those of client-protocol.md section 7.
+
+use super::Server;
+use super::client::{Client, ConnId};
+use crate::auth::{Auth, Identity, mask_digests};
+use crate::time::Instant;
+use crate::tree::{AclId, NodeId, Table, Tree, WatchMode, WatcherType, Watches};
+use crate::wire::error::ErrorCode;
+use crate::wire::jute::{self, Reader, Text};
+use crate::wire::op::Op;
+use crate::wire::records::perms;
+use crate::wire::reply::{EventType, ReplyHeader, put_watch_event};
+use crate::wire::request::{MultiHeader, MultiOp, Request, SetWatches};
+
+/// What a read works with.
+struct Reading<'s> {
+    tree: &'s Tree,
+    watches: &'s mut Watches,
+    auth: &'s Auth,
+    client: &'s mut Client,
+}
+
+impl Server {
+    /// Answers a read. `received` is when its frame was read, earlier than `now` if it had to wait.
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        op: Op,
+        xid: i32,
+        r: &mut Reader<'_>,
+        received: Instant,
+    ) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let zxid = self.tree.last_zxid().0;
+        // The header is written first and patched on failure: most reads succeed, and their body then goes
+        // straight into the connection's output.
+        let start = client.out.len();
+        let xid = if op == Op::Ping { crate::ids::Xid::PING.0 } else { xid };
+        jute::put_int(&mut client.out, 0);
+        ReplyHeader::ok(xid, zxid).write(&mut client.out);
+        let body = client.out.len();
+        let mut reading =
+            Reading { tree: &self.tree, watches: &mut self.watches, auth: &self.options.auth, client };
+        let outcome = match Request::read(op, r) {
+            Ok(Request::SetWatches(set)) => reading.set_watches(&set, start),
+            Ok(request) => reading.answer(&request).map(|()| start),
+            Err(_) => Err(ErrorCode::MarshallingError),
+        };
+        let client = reading.client;
+        let start = match outcome {
+            Ok(start) => start,
+            Err(error) => {
+                client.out.truncate(body);
+                client.out[body - 4..].copy_from_slice(&error.code().to_be_bytes());
+                start
+            }
+        };
+        let len = i32::try_from(client.out.len() - start - 4).expect("a reply fits in 2^31 bytes");
+        client.out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+        client.stats.sent += 1;
+        client.stats.answered(op, xid, zxid, received, now);
+        self.metrics.stats.packets_sent += 1;
+        self.metrics.op_count.add(op);
+        self.metrics.answered(now.nanos_since(received), false);
+        self.clients.list(conn);
+    }
+}
+
+impl Reading<'_> {
+    fn allowed(&self, acl: AclId, wanted: i32) -> bool {
+        allowed(self.tree, self.auth, acl, wanted, &self.client.identities)
+    }
+
+    /// The node at `path`, if it is there and may be read.
+    fn readable(&self, path: &Option<Text<'_>>) -> Result<(NodeId, usize), ErrorCode> {
+        let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+        if self.allowed(self.tree.acl_id(node), perms::READ) {
+            Ok((node, path.len()))
+        } else {
+            Err(ErrorCode::NoAuth)
+        }
+    }
+
+    fn watch(&mut self, table: Table, path: &Option<Text<'_>>, mode: WatchMode) {
+        if let Some(path) = path {
+            self.watches.add(table, path, self.client.id.watcher(), mode);
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>) -> Result<(), ErrorCode> {
+        match request {
+            Request::Ping => {}
+            Request::Exists { path, watch } => {
+                let text = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+                if text.contains('\0') {
+                    return Err(ErrorCode::BadArguments);
+                }
+                let node = self.tree.find(text);
+                if node.is_some_and(|node| !self.allowed(self.tree.acl_id(node), perms::READ)) {
+                    return Err(ErrorCode::NoAuth);
+                }
+                // Also on a missing node: that is what a client uses exists for.
+                if *watch {
+                    self.watch(Table::Data, path, WatchMode::Standard);
+                }
+                let node = node.ok_or(ErrorCode::NoNode)?;
+                self.tree.stat(node).write(&mut self.client.out);
+            }
+            Request::GetData { path, watch } => {
+                let (node, _) = self.readable(path)?;
+                if *watch {
+                    self.watch(Table::Data, path, WatchMode::Standard);
+                }
+                jute::put_buffer(&mut self.client.out, self.tree.data(node));
+                self.tree.stat(node).write(&mut self.client.out);
+            }
+            Request::GetChildren { path, watch, with_stat } => {
+                let (node, _) = self.readable(path)?;
+                if *watch {
+                    self.watch(Table::Child, path, WatchMode::Standard);
+                }
+                put_children(self.tree, node, &mut self.client.out);
+                if *with_stat {
+                    self.tree.stat(node).write(&mut self.client.out);
+                }
+            }
+            Request::GetAcl { path } => {
+                let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+                let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+                let acl = self.tree.acl_id(node);
+                if !self.allowed(acl, perms::READ | perms::ADMIN) {
+                    return Err(ErrorCode::NoAuth);
+                }
+                let list = self.tree.acl(acl);
+                if self.allowed(acl, perms::ADMIN) && std::str::from_utf8(list.bytes()).is_ok() {
+                    self.client.out.extend_from_slice(list.bytes());
+                } else if self.allowed(acl, perms::ADMIN) {
+                    // Re-encoding repairs what Java wrote as surrogates, as Java's own reader does.
+                    let entries: Vec<_> = list.entries().collect();
+                    self.client.out.extend(crate::wire::records::AclList::encode(&entries));
+                } else {
+                    self.client.out.extend(mask_digests(list));
+                }
+                self.tree.stat(node).write(&mut self.client.out);
+            }
+            Request::GetAllChildrenNumber { path } => {
+                let (node, _) = self.readable(path)?;
+                jute::put_len(&mut self.client.out, self.tree.descendants(node));
+            }
+            Request::GetEphemerals { prefix } => {
+                let prefix = prefix.as_deref().filter(|p| !matches!(p.trim(), "" | "/")).unwrap_or("");
+                let mut paths = self.tree.ephemerals(self.client.session);
+                paths.retain(|path| path.starts_with(prefix));
+                jute::put_len(&mut self.client.out, paths.len());
+                for path in &paths {
+                    jute::put_string(&mut self.client.out, Some(path));
+                }
+            }
+            // Standalone (and on a leader) an ordered no-op: everything acknowledged is applied here.
+            Request::Sync { path } => jute::put_string(&mut self.client.out, path.as_deref()),
+            Request::WhoAmI => {
+                let client = &mut *self.client;
+                jute::put_len(&mut client.out, client.identities.len());
+                for identity in &client.identities {
+                    jute::put_string(&mut client.out, Some(&identity.scheme));
+                    jute::put_string(&mut client.out, Some(identity.user()));
+                }
+            }
+            Request::AddWatch { path, mode } => {
+                match mode {
+                    0 => {
+                        self.watch(Table::Data, path, WatchMode::Persistent);
+                        self.watch(Table::Child, path, WatchMode::Persistent);
+                    }
+                    1 => self.watch(Table::Data, path, WatchMode::PersistentRecursive),
+                    _ => return Err(ErrorCode::MarshallingError),
+                }
+                // An ErrorResponse: four bytes that clients wait for.
+                jute::put_int(&mut self.client.out, 0);
+            }
+            Request::CheckWatches { path, watcher_type } => {
+                let kind = WatcherType::from_code(*watcher_type).ok_or(ErrorCode::MarshallingError)?;
+                let path = path.as_deref().unwrap_or_default();
+                if !self.watches.contains(path, self.client.id.watcher(), kind) {
+                    return Err(ErrorCode::NoWatcher);
+                }
+            }
+            Request::RemoveWatches { path, watcher_type } => {
+                let kind = WatcherType::from_code(*watcher_type).ok_or(ErrorCode::MarshallingError)?;
+                let path = path.as_deref().unwrap_or_default();
+                if !self.watches.remove(path, self.client.id.watcher(), kind) {
+                    return Err(ErrorCode::NoWatcher);
+                }
+            }
+            Request::MultiRead(ops) => self.multi_read(ops),
+            _ => unreachable!("routed here by the operation table: only reads"),
+        }
+        Ok(())
+    }
+
+    /// Each operation has its result or its own error.
+    fn multi_read(&mut self, ops: &[MultiOp<'_>]) {
+        for op in ops {
+            let (path, kind) = match op {
+                MultiOp::GetData { path } => (path, Op::GetData),
+                MultiOp::GetChildren { path } => (path, Op::GetChildren),
+                _ => unreachable!("the decoder refuses writes inside a multiRead"),
+            };
+            let out = &mut self.client.out;
+            let node = match self.tree.find(path) {
+                None => Err(ErrorCode::NoNode),
+                Some(node) => {
+                    let acl = self.tree.acl_id(node);
+                    if allowed(self.tree, self.auth, acl, perms::READ, &self.client.identities) {
+                        Ok(node)
+                    } else {
+                        Err(ErrorCode::NoAuth)
+                    }
+                }
+            };
+            match node {
+                Err(error) => put_error_result(out, error.code()),
+                Ok(node) => {
+                    MultiHeader { kind: kind.code(), done: false, err: 0 }.write(out);
+                    if kind == Op::GetData {
+                        jute::put_buffer(out, self.tree.data(node));
+                        self.tree.stat(node).write(out);
+                    } else {
+                        put_children(self.tree, node, out);
+                    }
+                }
+            }
+        }
+        MultiHeader::END.write(&mut self.client.out);
+    }
+
+    /// Sets the watches that a reconnected client had, or tells it at once what it missed.
+    ///
+    /// The reply's header stands already at `start`; events go out before it, so it is written again behind
+    /// them. Returns where it stands now.
+    fn set_watches(&mut self, set: &SetWatches<'_>, start: usize) -> Result<usize, ErrorCode> {
+        let header: Vec<u8> = self.client.out.split_off(start);
+        let outcome = self.renew_watches(set);
+        let start = self.client.out.len();
+        self.client.out.extend_from_slice(&header);
+        if let Err(error) = outcome {
+            // Events may stand before the header by now, so the caller's way of failing does not fit.
+            let end = self.client.out.len();
+            self.client.out[end - 4..].copy_from_slice(&error.code().to_be_bytes());
+        }
+        Ok(start)
+    }
+
+    fn renew_watches(&mut self, set: &SetWatches<'_>) -> Result<(), ErrorCode> {
+        let present = |path: &Option<Text<'_>>| path.is_some();
+        let lists = [&set.data, &set.exist, &set.child, &set.persistent, &set.persistent_recursive];
+        if !lists.into_iter().flatten().all(present) {
+            return Err(ErrorCode::MarshallingError);
+        }
+        let seen = set.relative_zxid;
+        for path in set.data.iter().flatten() {
+            match self.tree.find(path).map(|node| self.tree.stat(node)) {
+                None => self.event(EventType::NodeDeleted, path),
+                Some(stat) if stat.mzxid > seen => self.event(EventType::NodeDataChanged, path),
+                Some(_) => self.renew(Table::Data, path, WatchMode::Standard),
+            }
+        }
+        for path in set.exist.iter().flatten() {
+            match self.tree.find(path) {
+                Some(_) => self.event(EventType::NodeCreated, path),
+                None => self.renew(Table::Data, path, WatchMode::Standard),
+            }
+        }
+        for path in set.child.iter().flatten() {
+            match self.tree.find(path).map(|node| self.tree.stat(node)) {
+                None => self.event(EventType::NodeDeleted, path),
+                Some(stat) if stat.pzxid > seen => self.event(EventType::NodeChildrenChanged, path),
+                Some(_) => self.renew(Table::Child, path, WatchMode::Standard),
+            }
+        }
+        for path in set.persistent.iter().flatten() {
+            self.renew(Table::Data, path, WatchMode::Persistent);
+            self.renew(Table::Child, path, WatchMode::Persistent);
+        }
+        for path in set.persistent_recursive.iter().flatten() {
+            self.renew(Table::Data, path, WatchMode::PersistentRecursive);
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self, table: Table, path: &str, mode: WatchMode) {
+        self.watches.add(table, path, self.client.id.watcher(), mode);
+    }
+
+    fn event(&mut self, event: EventType, path: &str) {
+        put_watch_event(&mut self.client.out, -1, event, path);
+        self.client.stats.sent += 1;
+    }
+}
+
+fn allowed(tree: &Tree, auth: &Auth, acl: AclId, wanted: i32, identities: &[Identity]) -> bool {
+    tree.acl_world_perms(acl) & wanted != 0 || auth.allows(tree.acl(acl), wanted, identities)
+}
+
+fn put_children(tree: &Tree, node: NodeId, out: &mut Vec<u8>) {
+    jute::put_len(out, tree.state(node).children as usize);
+    for name in tree.children(node) {
+        jute::put_string(out, Some(name));
+    }
+}
+
+/// The result of an operation that failed inside a multi.
+pub(super) fn put_error_result(out: &mut Vec<u8>, code: i32) {
+    MultiHeader { kind: Op::Error.code(), done: false, err: code }.write(out);
+    jute::put_int(out, code);
+}
