@@ -238,8 +238,19 @@ impl<'w> Draft<'_, 'w> {
                 let version = self.set_data(path, *data, *version)?;
                 Ok(Txn::SetData { path: Cow::Borrowed(path), data: *data, version })
             }
-            // Java's 3.9 lets any client delete any childless node this way, without an ACL check.
-            Request::DeleteContainer => Err(ErrorCode::BadArguments),
+            Request::DeleteContainer { path } => {
+                self.check_session()?;
+                let path = present(path)?;
+                // Java's 3.9 lets any client delete any childless node this way, without a look at its ACL.
+                // Here it is a delete like any other, and only of what the container manager would delete.
+                if let Ok(node) = self.node(path)
+                    && !matches!(node.kind, NodeKind::Container | NodeKind::Ttl { .. })
+                {
+                    return Err(ErrorCode::BadArguments);
+                }
+                self.delete(path, -1)?;
+                Ok(Txn::Delete { path: Cow::Borrowed(path), container: true })
+            }
             Request::Reconfig { .. } => {
                 if !self.rules.reconfig_enabled {
                     return Err(ErrorCode::ReconfigDisabled);

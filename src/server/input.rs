@@ -194,8 +194,14 @@ impl Server {
     /// A client shows an id and a password and wants its session back.
     fn resume(&mut self, now: Now, conn: ConnId, request: &ConnectRequest<'_>, timeout_ms: u32) {
         let session = SessionId(request.session);
-        // Java closes the session's present connection before it looks at the password; asking first keeps
-        // strangers from disconnecting clients, and honest ones cannot tell.
+        // The session's present connection goes before the password is looked at, as in Java: a client that
+        // comes back is more likely than a stranger who knows the id.
+        if let Some(other) = self.carriers.remove(&session) {
+            self.clients.close(other, Close::Now);
+            if let Some(other) = self.clients.get_mut(other) {
+                other.session = SessionId::NONE;
+            }
+        }
         let known = request.password == Some(&password(session)[..])
             && self.sessions.state(session) == SessionState::Alive;
         let peer = self.clients.get(conn).expect("the caller looked it up").peer;
@@ -203,12 +209,6 @@ impl Server {
             log::info!("Invalid session {session} for client {peer}, probably expired");
             self.answer_connect(conn, SessionId::NONE, 0);
             return self.clients.close(conn, Close::AfterFlush);
-        }
-        if let Some(other) = self.carriers.insert(session, conn) {
-            self.clients.close(other, Close::Now);
-            if let Some(other) = self.clients.get_mut(other) {
-                other.session = SessionId::NONE;
-            }
         }
         self.sessions.add(session, timeout_ms, now.mono);
         log::debug!("Session {session} resumed by {peer}, timeout {timeout_ms} ms");

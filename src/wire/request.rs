@@ -141,7 +141,9 @@ pub enum Request<'a> {
         path: Option<Text<'a>>,
         version: i32,
     },
-    DeleteContainer,
+    DeleteContainer {
+        path: Option<Text<'a>>,
+    },
     Exists {
         path: Option<Text<'a>>,
         watch: bool,
@@ -225,7 +227,7 @@ impl<'a> Request<'a> {
                 Request::Create { op, create: CreateRequest::read(op, r)? }
             }
             Op::Delete => Request::Delete { path: r.string()?, version: r.int()? },
-            Op::DeleteContainer => Request::DeleteContainer,
+            Op::DeleteContainer => Request::DeleteContainer { path: r.string()? },
             Op::Exists => Request::Exists { path: r.string()?, watch: r.bool()? },
             Op::GetData => Request::GetData { path: r.string()?, watch: r.bool()? },
             Op::SetData => Request::SetData { path: r.string()?, data: r.buffer()?, version: r.int()? },
