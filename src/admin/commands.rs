@@ -223,9 +223,10 @@ fn dump(run: &mut Run<'_>) {
         .map(|b| (b.at_mono_ms.to_string(), Json::list(b.members.into_iter().map(session))));
     run.put("expiry_time_to_session_ids", Json::object(by_expiry));
     let ephemerals: BTreeMap<_, _> = run.server.ephemerals().into_iter().collect();
-    let by_session = ephemerals
-        .into_iter()
-        .map(|(id, paths)| (id.0.to_string(), Json::list(paths.into_iter().map(Json::Text))));
+    let by_session = ephemerals.into_iter().map(|(id, mut paths)| {
+        paths.sort_unstable();
+        (id.0.to_string(), Json::list(paths.into_iter().map(Json::Text)))
+    });
     run.put("session_id_to_ephemeral_paths", Json::object(by_session));
 }
 
@@ -394,7 +395,7 @@ fn connection(c: &ConnectionView) -> Json {
     let s = c.session.as_ref().unwrap_or(&before_handshake);
     let more = [
         ("session_id", session(s.id)),
-        ("last_operation", if c.session.is_some() { Json::text(s.last_op) } else { Json::Null }),
+        ("last_operation", if s.last_op.is_empty() { Json::Null } else { Json::text(s.last_op) }),
         ("established", Json::Int(s.established.0)),
         ("session_timeout", Json::Int(s.timeout_ms.into())),
         ("last_cxid", Json::Int(s.last_cxid.0.into())),

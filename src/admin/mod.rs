@@ -9,5 +9,7 @@ pub mod java;
 mod json;
 mod monitor;
 pub mod prometheus;
+#[cfg(test)]
+mod tests;
 pub mod views;
 pub mod words;
