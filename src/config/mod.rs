@@ -320,6 +320,19 @@ impl Config {
         read::read(Settings::of_file(path, properties, defines), Some(path))
     }
 
+    /// [`Config::load`] for a zoo.cfg that is in memory already; `path` is for messages and for names relative to it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_bytes(
+        path: &Path,
+        bytes: &[u8],
+        defines: &[(String, String)],
+    ) -> Result<Loaded, ConfigError> {
+        let properties = parse_properties(path, bytes)?;
+        read::read(Settings::of_file(path, properties, defines), Some(path))
+    }
+
     /// The form `serval <port> <dataDir> [tickTime [maxClientCnxns]]`. As in Java, connections are not limited
     /// here unless the last argument limits them.
     ///
@@ -371,7 +384,11 @@ fn read_properties(path: &Path) -> Result<Vec<properties::Property>, ConfigError
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(fail(Problem::FileTooLarge { bytes_max: FILE_BYTES_MAX }));
     }
-    properties::parse(&bytes).map_err(|malformed| ConfigError {
+    parse_properties(path, &bytes)
+}
+
+fn parse_properties(path: &Path, bytes: &[u8]) -> Result<Vec<properties::Property>, ConfigError> {
+    properties::parse(bytes).map_err(|malformed| ConfigError {
         place: Place::line(path, malformed.line),
         problem: Problem::MalformedUnicode,
     })
