@@ -57,6 +57,11 @@ impl<R: Read> Input<R> {
         Ok(&self.buf[self.pos..self.filled])
     }
 
+    /// What the last [`Input::peek`] saw, without reading on.
+    pub fn buffered(&self) -> &[u8] {
+        &self.buf[self.pos..self.filled]
+    }
+
     #[cold]
     fn fill(&mut self, n: usize) -> io::Result<()> {
         if n > self.piece_max {

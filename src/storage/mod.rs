@@ -3,7 +3,8 @@
 //! Java's files, byte for byte, both ways; `docs/storage-format.md` has the layouts. In reading order:
 //!
 //! - [`error`]: why this server must stop, as far as its files are the reason.
-//! - [`disk`]: the effects, as two small traits; [`map`] is the mapped segment behind the real one.
+//! - [`disk`]: the effects, as a few small traits; [`map`] is the mapped segment behind the real ones, [`memory`] a disk
+//!   that can crash.
 //! - `names`, [`dirs`]: which files there are; the directories, checked and locked.
 //! - `record`, [`log`]: the log's bytes; the write end, its segments and its jobs for the helper thread.
 //! - `input`, `xerial`, [`snapshot`]: reading in blocks; snapshot files, read and written.
@@ -23,6 +24,7 @@ pub mod error;
 mod input;
 pub mod log;
 mod map;
+pub mod memory;
 mod names;
 pub mod purge;
 mod record;

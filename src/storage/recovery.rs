@@ -11,11 +11,13 @@
 //! |---|---|---|
 //! | end of the file, inside a record or before one | torn write | end of this file |
 //! | length 0 | padding | end of this file |
-//! | end byte wrong | torn write | end of this file; refused if a good record follows |
-//! | checksum wrong, only zeros behind it, last file | torn write | end of this file (Java refuses to start) |
-//! | checksum wrong otherwise | corruption | refused |
-//! | length negative or above the limit | corruption | refused |
+//! | end byte wrong | torn write | end of this file; refused if a good record follows at once |
+//! | checksum wrong, or length negative or above the limit | corruption | refused |
+//! | the same in the last file, and no good record anywhere behind | torn write | end of this file (Java refuses to start) |
 //! | checksum right, content no transaction | not understood | refused (Java takes a short one for the end of the file) |
+//!
+//! Unsynced pages reach a disk in any order, so a crash can leave the end of a record without its middle; what tells that
+//! from corruption is that nobody was told of the records behind. Zeros followed by good records are such a hole too.
 //!
 //! A file that ends early is no error by itself, since a server that restarts goes on in a new file; a transaction that is
 //! missing is one, and shows as a gap between two zxids of an epoch.
@@ -134,7 +136,8 @@ pub enum Notice {
 pub enum Torn {
     InsideRecord,
     EndByte,
-    LastChecksum,
+    /// Its checksum or length is wrong, and no good record follows.
+    Garbled,
     /// Zeros where the next record would begin, but something behind them: pages written out of order.
     BehindZeros,
 }
@@ -149,7 +152,7 @@ impl fmt::Display for Notice {
                 let what = match what {
                     Torn::InsideRecord => "the file ends inside it",
                     Torn::EndByte => "it has no end byte",
-                    Torn::LastChecksum => "its checksum is wrong and nothing follows it",
+                    Torn::Garbled => "its checksum or length is wrong and no good record follows it",
                     Torn::BehindZeros => "it begins with zeros",
                 };
                 let done = if *cut { "it is cut off" } else { "replay goes on with the next file" };
@@ -383,6 +386,7 @@ pub(super) fn files_from(mut files: Vec<Numbered>, from: Zxid) -> Vec<Numbered> 
 
 /// One log, read record by record.
 pub(super) struct LogFile<'a> {
+    disk: &'a dyn Disk,
     path: &'a Path,
     size: u64,
     len_max: usize,
@@ -404,14 +408,17 @@ pub(super) enum Next<'a> {
     End(Option<Torn>),
 }
 
+/// A log bigger than this is not searched for good records behind a bad one; it is taken for corrupt.
+const SEARCHED_MAX: u64 = 256 << 20;
+
 /// How far behind the end we look for anything but zeros, in bytes. It only decides whether a line is logged.
 const LOOK_BEHIND_MAX: usize = 4 << 20;
 
 impl<'a> LogFile<'a> {
-    pub fn open(disk: &dyn Disk, path: &'a Path, size: u64, len_max: usize) -> Result<LogFile<'a>> {
+    pub fn open(disk: &'a dyn Disk, path: &'a Path, size: u64, len_max: usize) -> Result<LogFile<'a>> {
         let file = disk.open(path, 0).map_err(io_error("read", path))?;
         let piece_max = (len_max + OVERHEAD).max(LOOK_BEHIND_MAX) * 2;
-        Ok(LogFile { path, size, len_max, input: Input::new(file, piece_max), end: 0, last_zxid: None })
+        Ok(LogFile { disk, path, size, len_max, input: Input::new(file, piece_max), end: 0, last_zxid: None })
     }
 
     fn corrupt(&self, problem: Corruption) -> StorageError {
@@ -453,7 +460,7 @@ impl<'a> LogFile<'a> {
                 let torn = self.anything_but_zeros_near()?.then_some(Torn::BehindZeros);
                 return Ok(Next::End(torn));
             }
-            Head::BadLength(len) => return Err(self.corrupt(Corruption::BadLength(len))),
+            Head::BadLength(len) => return self.garbled(last, Corruption::BadLength(len)),
         };
         let whole = HEAD_LEN + len + 1;
         let have = self.input.peek(whole).map_err(io_error("read", self.path))?;
@@ -467,29 +474,58 @@ impl<'a> LogFile<'a> {
             return Ok(Next::End(Some(Torn::EndByte)));
         }
         if !record::checksum_matches(checksum, &have[HEAD_LEN..whole - 1]) {
-            self.input.take(whole);
-            // Pages reach the disk in any order: a crash can leave a record's end without its middle.
-            if last && self.only_zeros_follow()? {
-                return Ok(Next::End(Some(Torn::LastChecksum)));
-            }
-            return Err(self.corrupt(Corruption::BadChecksum));
+            return self.garbled(last, Corruption::BadChecksum);
         }
         self.end = offset + whole as u64;
         let record = self.input.take(whole);
         Ok(Next::Record { offset, payload: &record[HEAD_LEN..whole - 1] })
     }
 
+    /// The last file may end in the remains of a write, but not with good records behind them.
+    fn garbled(&self, last: bool, problem: Corruption) -> Result<Next<'_>> {
+        if last && !self.good_record_behind()? {
+            return Ok(Next::End(Some(Torn::Garbled)));
+        }
+        Err(self.corrupt(problem))
+    }
+
+    /// Looks for a record at every byte of the rest of the file. Slow, and rare.
+    fn good_record_behind(&self) -> Result<bool> {
+        if self.size - self.end > SEARCHED_MAX {
+            return Ok(true);
+        }
+        let mut rest = Vec::new();
+        let file = self.disk.open(self.path, self.end).map_err(io_error("read", self.path))?;
+        file.take(SEARCHED_MAX).read_to_end(&mut rest).map_err(io_error("read", self.path))?;
+        Ok((1..rest.len()).any(|at| {
+            // The upper half of the checksum is zero and the payload is no shorter than its header: this leaves few
+            // places to compute a checksum for.
+            rest[at..].starts_with(&[0; 4])
+                && matches!(self.record_in(&rest[at..]), Some(len) if len >= TxnHeader::ENCODED_LEN)
+        }))
+    }
+
+    /// The length of the payload of the good record that `bytes` begin with.
+    fn record_in(&self, bytes: &[u8]) -> Option<usize> {
+        let head = bytes.first_chunk::<HEAD_LEN>()?;
+        let Head::Record { checksum, len } = record::read_head(head, self.len_max) else { return None };
+        let (payload, rest) = bytes[HEAD_LEN..].split_at_checked(len)?;
+        (rest.first() == Some(&END_BYTE) && record::checksum_matches(checksum, payload)).then_some(len)
+    }
+
     /// Looks at the record `ahead` bytes further on without taking anything.
     fn good_record_at(&mut self, ahead: usize) -> Result<bool> {
         let have = self.input.peek(ahead + HEAD_LEN).map_err(io_error("read", self.path))?;
-        let Some(head) = have.get(ahead..).and_then(|have| have.first_chunk::<HEAD_LEN>()) else {
+        let Some(Head::Record { len, .. }) = have
+            .get(ahead..)
+            .and_then(|have| have.first_chunk())
+            .map(|head| record::read_head(head, self.len_max))
+        else {
             return Ok(false);
         };
-        let Head::Record { checksum, len } = record::read_head(head, self.len_max) else { return Ok(false) };
-        let whole = HEAD_LEN + len + 1;
-        let have = self.input.peek(ahead + whole).map_err(io_error("read", self.path))?;
-        let Some(bytes) = have.get(ahead..ahead + whole) else { return Ok(false) };
-        Ok(bytes[whole - 1] == END_BYTE && record::checksum_matches(checksum, &bytes[HEAD_LEN..whole - 1]))
+        self.input.peek(ahead + len + OVERHEAD).map_err(io_error("read", self.path))?;
+        let have = self.input.buffered();
+        Ok(have.get(ahead..).is_some_and(|have| self.record_in(have).is_some()))
     }
 
     fn anything_but_zeros_near(&mut self) -> Result<bool> {

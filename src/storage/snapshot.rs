@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dirs::DataDirs;
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, RealDisk};
 use super::error::{Result, StorageError};
 use super::input::Input;
 use super::names::Kind;
@@ -382,6 +382,15 @@ pub(super) fn load(
 ) -> std::result::Result<Trailer, BadSnapshot> {
     let file = disk.open(path, 0)?;
     parse(Compression::of_name(path).reader(file), len_max, sink)
+}
+
+/// Reads one snapshot file outside a data directory: for tools and the admin `restore` command.
+pub fn load_file(
+    path: &Path,
+    len_max: usize,
+    sink: &mut dyn SnapshotSink,
+) -> std::result::Result<Trailer, BadSnapshot> {
+    load(&RealDisk, path, len_max, sink)
 }
 
 /// A snapshot being written; lives on the helper thread.
