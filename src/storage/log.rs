@@ -5,8 +5,8 @@
 //! covers everything appended so far; a helper thread runs it and answers with [`SyncDone`]. While one sync runs,
 //! appends go on, and the next job covers them all: group commit without a timer.
 //!
-//! A segment exists under a temporary name (`prealloc.<n>.tmp`, which Java ignores) until its first record gives it
-//! its name. The next one is made ahead of need by a [`PrepareJob`] on the helper: blocks allocated, zeros written, so
+//! A segment exists under a temporary name (`prealloc.<n>.tmp`, which Java ignores) until the first sync of its records;
+//! then it is renamed after the first of them. The next one is made ahead of need by a [`PrepareJob`] on the helper: blocks allocated, zeros written, so
 //! that a later sync changes no metadata and a full disk shows there, as an error, instead of at a store. The same
 //! job gives back the unused end of segments that were rolled away from.
 //!
@@ -14,9 +14,11 @@
 //!
 //! 1. Zxids are appended in rising order; a segment's name is the zxid of its first record.
 //! 2. Bytes after the last record are zero, because a segment is allocated as zeros and stored to from front to back.
-//! 3. `SyncDone::through` is never above what the job's files held when the job was made, and a new segment's name is
-//!    durable before any record in it counts as synced.
-//! 4. After an error from any method or job the log must not be used again: the process ends. Nothing is retried.
+//! 3. A segment gets its name only when everything before it and its own header are durable. So no crash leaves a log
+//!    with a later one behind it that lacks its end: that would be a gap, and the server would not start.
+//! 4. `SyncDone::through` is never above what the job's files held when the job was made, and names are durable before
+//!    the records behind them count as synced.
+//! 5. After an error from any method or job the log must not be used again: the process ends. Nothing is retried.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,11 +76,9 @@ pub struct TxnLog {
     preparing: bool,
     /// Segments that got no more records, kept until a [`PrepareJob`] takes them to be trimmed.
     full: Vec<Full>,
-    /// Files with records that no [`SyncJob`] covers yet, except the current one.
-    unsynced: Vec<(PathBuf, Arc<dyn SegmentFile>)>,
+    /// Files with records that no [`SyncJob`] covers yet, oldest first, except the current one.
+    unsynced: Vec<Unsynced>,
     current_dirty: bool,
-    /// A name was given that no directory sync covers yet.
-    dir_dirty: bool,
     appended: Zxid,
     temp_names: u64,
     counters: Counters,
@@ -92,11 +92,26 @@ pub struct Counters {
     pub bytes: u64,
 }
 
+/// A file with records that are not durable yet.
+struct Unsynced {
+    path: PathBuf,
+    /// The name it still has; `path` is what it is to get.
+    unnamed: Option<PathBuf>,
+    file: Arc<dyn SegmentFile>,
+}
+
 /// The segment that is appended to.
 struct Current {
     path: PathBuf,
+    unnamed: Option<PathBuf>,
     segment: Box<dyn Segment>,
     used: u64,
+}
+
+impl Current {
+    fn unsynced(&mut self) -> Unsynced {
+        Unsynced { path: self.path.clone(), unnamed: self.unnamed.take(), file: self.segment.file() }
+    }
 }
 
 /// A segment that waits for its first record, under a temporary name.
@@ -126,7 +141,6 @@ impl TxnLog {
             full: Vec::new(),
             unsynced: Vec::new(),
             current_dirty: false,
-            dir_dirty: false,
             appended: last,
             temp_names: 0,
             counters: Counters::default(),
@@ -138,7 +152,7 @@ impl TxnLog {
         self.appended
     }
 
-    /// The file that is written to, for messages.
+    /// The file that is written to, for messages; it has this name from its first sync on.
     pub fn current_file(&self) -> Option<&std::path::Path> {
         self.current.as_ref().map(|current| current.path.as_path())
     }
@@ -197,18 +211,17 @@ impl TxnLog {
     /// One job at a time: make the next when the last has answered.
     pub fn sync_job(&mut self) -> Option<SyncJob> {
         let mut files = std::mem::take(&mut self.unsynced);
-        if let (Some(current), true) = (&self.current, self.current_dirty) {
-            files.push((current.path.clone(), current.segment.file()));
+        if let (Some(current), true) = (&mut self.current, self.current_dirty) {
+            files.push(current.unsynced());
         }
         if files.is_empty() {
             return None;
         }
         self.current_dirty = false;
-        let dir = std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone());
         Some(SyncJob {
             disk: self.disk.clone(),
+            dir: self.dir.clone(),
             files,
-            dir,
             through: self.appended,
             force: self.options.force_sync,
         })
@@ -244,17 +257,18 @@ impl TxnLog {
     }
 
     fn close_current(&mut self) {
-        let Some(Current { path, segment, used }) = self.current.take() else { return };
+        let Some(mut current) = self.current.take() else { return };
         if std::mem::take(&mut self.current_dirty) {
-            self.unsynced.push((path.clone(), segment.file()));
+            self.unsynced.push(current.unsynced());
         }
+        let Current { path, segment, used, .. } = current;
         self.counters.bytes += used;
         self.full.push(Full { path, segment, used });
     }
 
     fn open(&mut self, zxid: Zxid, need: u64) -> Result<()> {
         let header = FILE_HEADER.len() as u64;
-        let Spare { path: temp, mut segment } = match self.spare.take() {
+        let Spare { path: temp, segment } = match self.spare.take() {
             Some(spare) if header + need <= spare.segment.capacity() => spare,
             unfit => {
                 // Not ready yet, or one record is bigger than a segment: allocate here and now. Instant on file
@@ -269,16 +283,11 @@ impl TxnLog {
             }
         };
         let path = self.dir.join(Kind::Log.name(zxid));
-        self.disk.rename(&temp, &path).map_err(write_error("name", &path))?;
-        // A spare has its header already; storing it again costs nothing and keeps the two ways alike.
-        segment.store(0, &FILE_HEADER).map_err(write_error("write", &path))?;
-        self.dir_dirty = true;
-        self.current_dirty = true;
-        self.current = Some(Current { path, segment, used: header });
+        self.current = Some(Current { path, unnamed: Some(temp), segment, used: header });
         Ok(())
     }
 
-    /// Left-over temporary files of an earlier life are overwritten one by one, or removed by recovery.
+    /// Temporary files of an earlier life are gone: `DataDirs::open` removes them.
     fn temp_path(&mut self) -> PathBuf {
         self.temp_names += 1;
         self.dir.join(format!("{TEMP_PREFIX}{}.tmp", self.temp_names))
@@ -304,8 +313,8 @@ fn write_error(doing: &'static str, path: &std::path::Path) -> impl FnOnce(std::
 /// Makes everything durable that was appended before it was made. Runs on the helper thread.
 pub struct SyncJob {
     disk: Arc<dyn Disk>,
-    files: Vec<(PathBuf, Arc<dyn SegmentFile>)>,
-    dir: Option<PathBuf>,
+    dir: PathBuf,
+    files: Vec<Unsynced>,
     through: Zxid,
     force: bool,
 }
@@ -330,13 +339,19 @@ impl SyncJob {
     /// `clock` reads the time since any fixed moment; it is asked before and after.
     pub fn run(self, clock: impl Fn() -> Duration) -> Result<SyncDone> {
         let begun = clock();
-        if self.force {
-            for (path, file) in &self.files {
+        let mut named = false;
+        // In this order, file by file: see invariant 3.
+        for Unsynced { path, unnamed, file } in &self.files {
+            if self.force {
                 file.sync().map_err(write_error("sync", path))?;
             }
-            if let Some(dir) = &self.dir {
-                self.disk.sync_dir(dir).map_err(write_error("sync the directory of", dir))?;
+            if let Some(temp) = unnamed {
+                self.disk.rename(temp, path).map_err(write_error("name", path))?;
+                named = true;
             }
+        }
+        if named && self.force {
+            self.disk.sync_dir(&self.dir).map_err(write_error("sync the directory of", &self.dir))?;
         }
         Ok(SyncDone { through: self.through, took: clock().saturating_sub(begun) })
     }

@@ -162,6 +162,10 @@ impl Disk for MemoryDisk {
         file.sync()
     }
 
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        Shared(self.file(path)?).sync()
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = locked(&self.0);
         let State { names, synced_names, .. } = &mut *state;

@@ -263,35 +263,40 @@ pub struct Replay {
     /// The last transaction handed on; `None` if there was none.
     pub last: Option<Zxid>,
     pub txns: u64,
-    /// Log files read, and bytes of records in them.
-    pub files: usize,
+    /// Bytes of records read.
     pub bytes: u64,
     pub notices: Vec<Notice>,
-    /// What [`Replay::settle`] does.
-    settle: Option<Settle>,
+    /// The files that were read, for [`Replay::settle`].
+    read: Vec<PathBuf>,
+    last_file: Option<LastFile>,
 }
 
 #[derive(Debug)]
-enum Settle {
-    Cut { path: PathBuf, len: u64 },
-    Remove { path: PathBuf },
+enum LastFile {
+    CutAt(u64),
+    Remove(PathBuf),
 }
 
 impl Replay {
-    /// Cuts the last log behind its last good record, so that nothing follows that a reader could take for one, and
-    /// deletes an empty last log. Call it after everything was applied.
+    /// Cuts the last log behind its last good record, so that nothing follows that a reader could take for one, deletes
+    /// an empty last log, and makes durable what was read. Call it after everything was applied.
+    ///
+    /// A server that was killed leaves records that only the system's memory holds. They are part of the history now,
+    /// and the next ones go to another file: without a sync here, a power failure could take them from in between.
     pub fn settle(&self, dirs: &DataDirs) -> Result<()> {
-        match &self.settle {
-            None => Ok(()),
-            Some(Settle::Cut { path, len }) => {
-                dirs.disk.truncate(path, *len).map_err(io_error("cut off the end of", path))
-            }
-            Some(Settle::Remove { path }) => dirs
-                .disk
-                .remove(path)
-                .and_then(|()| dirs.disk.sync_dir(&dirs.log))
-                .map_err(io_error("delete", path)),
+        let disk = &*dirs.disk;
+        for path in &self.read {
+            disk.sync_file(path).map_err(io_error("sync", path))?;
         }
+        match &self.last_file {
+            None => {}
+            Some(LastFile::CutAt(len)) => {
+                let path = self.read.last().expect("it is among those that were read");
+                disk.truncate(path, *len).map_err(io_error("cut off the end of", path))?;
+            }
+            Some(LastFile::Remove(path)) => disk.remove(path).map_err(io_error("delete", path))?,
+        }
+        disk.sync_dir(&dirs.log).map_err(io_error("sync", &dirs.log))
     }
 }
 
@@ -313,12 +318,12 @@ pub fn replay(
             Opening::Log => {}
             Opening::NeverWritten if is_last => {
                 report.notices.push(Notice::EmptyLog { path: path.clone() });
-                report.settle = Some(Settle::Remove { path: path.clone() });
+                report.last_file = Some(LastFile::Remove(path.clone()));
                 break;
             }
             Opening::NeverWritten => return Err(log.corrupt(Corruption::ShortHeader)),
         }
-        report.files += 1;
+        report.read.push(path.clone());
         let mut repeated = 0;
         let torn = loop {
             let (offset, payload) = match log.next_record(is_last)? {
@@ -370,7 +375,7 @@ pub fn replay(
             report.notices.push(Notice::TornTail { path, offset, what, cut: is_last });
         }
         if is_last && log.end < size {
-            report.settle = Some(Settle::Cut { path: path.clone(), len: log.end });
+            report.last_file = Some(LastFile::CutAt(log.end));
         }
     }
     Ok(report)
