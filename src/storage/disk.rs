@@ -140,7 +140,7 @@ impl DiskFile for File {
 
 impl SegmentFile for File {
     fn write_zeros(&self, at: u64, len: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let end = at + len;
         let mut at = at;
         while at < end {

@@ -420,7 +420,7 @@ pub struct SnapshotFile {
 enum Encoder {
     Plain(Paced),
     Gzip(Box<flate2::write::GzEncoder<Paced>>),
-    Snappy(xerial::Writer<Paced>),
+    Snappy(Box<xerial::Writer<Paced>>),
 }
 
 impl SnapshotWriter {
@@ -438,7 +438,7 @@ impl SnapshotWriter {
             Compression::Gzip => {
                 Encoder::Gzip(Box::new(flate2::write::GzEncoder::new(paced, flate2::Compression::new(6))))
             }
-            Compression::Snappy => Encoder::Snappy(xerial::Writer::new(paced)),
+            Compression::Snappy => Encoder::Snappy(Box::new(xerial::Writer::new(paced))),
         };
         let mut writer = SnapshotWriter {
             disk: dirs.disk.clone(),
