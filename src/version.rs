@@ -1,9 +1,9 @@
 //! What the server says it is.
 //!
 //! Clients and dashboards read a version of ZooKeeper out of `srvr`, `mntr` and the HTTP commands, and choose
-//! features by it: kazoo, the exporters and the Kubernetes operators all parse `major.minor.micro`, and Java's
-//! own parser also takes `[-qualifier]-<commit>` behind it. So the version is the one that Serval is compatible
-//! with, "serval" is the qualifier, and the commit is Serval's.
+//! features by it: kazoo, the exporters and the Kubernetes operators all parse `major.minor.micro`, and
+//! Java's own form also has `[-qualifier]-<commit>` behind it. So the version is the one that Serval is
+//! compatible with, "serval" is the qualifier, and the commit is Serval's.
 
 /// The release of Apache ZooKeeper whose behaviour this is.
 pub const ZOOKEEPER: &str = "3.9.4";
@@ -17,8 +17,8 @@ pub const COMMIT: &str = env!("SERVAL_COMMIT");
 /// When that commit was made, `YYYY-MM-DD HH:MM` in UTC: two builds of one commit say the same.
 pub const DATE: &str = env!("SERVAL_DATE");
 
-/// `3.9.4-serval-<commit>, built on <date> UTC`: what follows "Zookeeper version: " in `srvr`, and the value of
-/// `zk_version` and `zookeeper.version`.
+/// `3.9.4-serval-<commit>, built on <date> UTC`: what follows "Zookeeper version: " in `srvr`, and the value
+/// of `zk_version` and `zookeeper.version`.
 pub fn compatible() -> String {
     format!("{ZOOKEEPER}-serval-{COMMIT}, built on {DATE} UTC")
 }

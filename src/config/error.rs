@@ -112,6 +112,7 @@ pub enum Problem {
     MalformedUnicode,
 
     NotSet { example: &'static str },
+    Misspelt { meant: &'static str },
     NotANumber { value: String },
     NumberTooLarge { value: String },
     NotAPort { value: String },
@@ -163,33 +164,48 @@ impl fmt::Display for Problem {
         match self {
             FileMissing => f.write_str("file is missing; give the path of a zoo.cfg"),
             FileUnreadable { error } => write!(f, "cannot be read: {error}"),
-            FileTooLarge { bytes_max } => write!(f, "is larger than {bytes_max} bytes; is it the right file?"),
+            FileTooLarge { bytes_max } => {
+                write!(f, "is larger than {bytes_max} bytes; is it the right file?")
+            }
             MalformedUnicode => f.write_str(
-                "malformed \\u escape; write four hexadecimal digits after it, or \\\\u for a backslash and a u",
+                "malformed \\u escape; write four hexadecimal digits after it, or \\\\u for a backslash and \
+                 a u",
             ),
             NotSet { example } => write!(f, "is not set; add a line like {example}"),
+            Misspelt { meant } => {
+                write!(
+                    f,
+                    "unknown key, and {meant}, which is needed, is not set; write {meant} if you mean that"
+                )
+            }
             NotANumber { value } => write!(
                 f,
                 "{value:?} is not a whole number; write digits only (a comment needs a line of its own)"
             ),
-            NumberTooLarge { value } => write!(f, "{value:?} is too large; the largest number is {}", i32::MAX),
+            NumberTooLarge { value } => {
+                write!(f, "{value:?} is too large; the largest number is {}", i32::MAX)
+            }
             NotAPort { value } => write!(f, "{value:?} is not a port; write a number from 0 to 65535"),
             NotABoolean { value } => {
                 write!(f, "{value:?} is neither true nor false; choose 'true' or 'false'")
             }
             NotAnInterval { value } => write!(
                 f,
-                "{value:?} is not an interval; write hours, or a number with one of ms, s, m, h, d such as 30m"
+                "{value:?} is not an interval; write hours, or a number with one of ms, s, m, h, d such \
+                 as 30m"
             ),
             NotPositive { value } => write!(f, "{value:?} is not positive; write a number above 0"),
-            AddressWithoutPort { port } => write!(f, "is set but {port} is not set; add {port} or remove this"),
+            AddressWithoutPort { port } => {
+                write!(f, "is set but {port} is not set; add {port} or remove this")
+            }
             NothingToListenOn => f.write_str("is not set, so no client could connect; add clientPort=2181"),
             SecurePortOnly => f.write_str(
-                "is set without clientPort, and TLS is not built yet, so nothing would listen; add clientPort",
+                "is set without clientPort, and TLS is not built yet, so nothing would listen; add \
+                 clientPort",
             ),
             SessionTimeoutsCross { min_ms, max_ms } => write!(
                 f,
-                "minSessionTimeout must not be larger than maxSessionTimeout, but it is {min_ms} ms to \
+                "minSessionTimeout must not be larger than maxSessionTimeout, but they are {min_ms} ms and \
                  {max_ms} ms (where not set: 2 and 20 ticks); change one of them"
             ),
             UnknownElectionAlg { value } => {
@@ -266,7 +282,8 @@ impl fmt::Display for Problem {
             }
             GroupMemberWithoutWeight { id } => write!(
                 f,
-                "group member {id} is no participant and has no weight; remove it from its group or add weight.{id}"
+                "group member {id} is no participant and has no weight; remove it from its group or add \
+                 weight.{id}"
             ),
             ObserversOnly => {
                 f.write_str("observers without participants are no ensemble; make a server a participant")
@@ -276,23 +293,24 @@ impl fmt::Display for Problem {
                  standaloneEnabled=false",
             ),
             NoParticipants => f.write_str(
-                "is false, but there is no participant; add server lines (in this file or in dynamicConfigFile)",
+                "is false, but there is no participant; add server lines (in this file or in \
+                 dynamicConfigFile)",
             ),
             MembershipBesideDynamicFile => {
                 f.write_str("must be in the separate file that dynamicConfigFile names; move the line there")
             }
             ForeignKeyInDynamicFile => f.write_str(
-                "unrecognised parameter; a dynamic file holds server, group and weight lines only, move it to \
-                 zoo.cfg",
+                "unrecognised parameter; a dynamic file holds server, group and weight lines only, move it \
+                 to zoo.cfg",
             ),
             VersionInDynamicFile => f.write_str(
-                "a dynamic file should not have a version inside; it is the end of the file's name, remove the \
-                 line",
+                "a dynamic file should not have a version inside; it is the end of the file's name, remove \
+                 the line",
             ),
             ClientAddressesDiffer { here, in_server_line } => write!(
                 f,
-                "client address {here} differs from {in_server_line} in this server's server line; remove one of \
-                 them"
+                "client address {here} differs from {in_server_line} in this server's server line; remove \
+                 one of them"
             ),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Everything that can be wrong with a configuration is found here, before a socket is opened or a directory
 //! touched: the only files read are the ones that configure (zoo.cfg, the dynamic configuration beside it,
-//! `myid`). Whatever is wrong is one [`ConfigError`], one line with file, line, key and advice, and Java's exit
-//! code. Whatever is merely without effect is a [`Warning`], so that nobody wonders.
+//! `myid`). Whatever is wrong is one [`ConfigError`], one line with file, line, key and advice, and Java's
+//! exit code. Whatever is merely without effect is a [`Warning`], so that nobody wonders.
 //!
 //! `bytes -> properties -> settings (names resolved, origins kept) -> Config`; the table in [`keys`] says of
 //! every key what becomes of it, and the documentation is printed from it.
@@ -52,6 +52,8 @@ pub struct Config {
     pub four_letter_words: Whitelist,
     /// Where to serve Prometheus metrics, if anywhere.
     pub metrics_port: Option<MetricsPort>,
+    /// Where to serve the HTTP commands, if anywhere.
+    pub admin_port: Option<AdminPort>,
     /// A member without quorum serves read-only clients.
     pub read_only_mode: bool,
     pub ensemble: Ensemble,
@@ -100,7 +102,7 @@ pub struct Limits {
     pub connections_max: Option<u32>,
     /// `jute.maxbuffer`: the largest request, reply or stored record.
     pub frame_bytes_max: u32,
-    /// `jute.maxbuffer.extrasize`: what records on disk and between servers may have beyond `frame_bytes_max`.
+    /// `jute.maxbuffer.extrasize`: what records on disk and between servers may have beyond it.
     pub frame_bytes_extra: u32,
     /// Requests in flight before sockets are read no further.
     pub outstanding_requests_max: u32,
@@ -218,6 +220,16 @@ pub struct MetricsPort {
     pub process_series: bool,
 }
 
+/// Java's AdminServer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminPort {
+    pub address: HostPort,
+    /// The path below which the commands are: `/commands`.
+    pub command_url: String,
+    /// Silence after which a connection is closed.
+    pub idle_timeout_ms: u64,
+}
+
 /// Everything that only members of an ensemble make use of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ensemble {
@@ -307,6 +319,11 @@ pub struct Loaded {
     pub config: Config,
     /// In the order of the file.
     pub warnings: Vec<Warning>,
+    /// The file as it was read, for the command `initial_configuration`; `None` without one.
+    pub file_text: Option<String>,
+    /// What holds, by name: every key that was given, and the defaults of those that were not. Keys that Java
+    /// makes system properties of have its names for them (`zookeeper.snapCount`). Secrets are hidden.
+    pub in_force: Vec<(String, String)>,
 }
 
 impl Config {
@@ -316,11 +333,11 @@ impl Config {
     /// # Errors
     /// Whatever Java refuses with exit code 1 or 2 before it looks at a directory or opens a port.
     pub fn load(path: &Path, defines: &[(String, String)]) -> Result<Loaded, ConfigError> {
-        let properties = read_properties(path)?;
-        read::read(Settings::of_file(path, properties, defines), Some(path))
+        Config::from_bytes(path, &read_file(path)?, defines)
     }
 
-    /// [`Config::load`] for a zoo.cfg that is in memory already; `path` is for messages and for names relative to it.
+    /// [`Config::load`] for a zoo.cfg that is in memory already; `path` is for messages and for the names of
+    /// files beside it.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -330,11 +347,12 @@ impl Config {
         defines: &[(String, String)],
     ) -> Result<Loaded, ConfigError> {
         let properties = parse_properties(path, bytes)?;
-        read::read(Settings::of_file(path, properties, defines), Some(path))
+        let loaded = read::read(Settings::of_file(path, properties, defines), Some(path))?;
+        Ok(Loaded { file_text: Some(String::from_utf8_lossy(bytes).into_owned()), ..loaded })
     }
 
-    /// The form `serval <port> <dataDir> [tickTime [maxClientCnxns]]`. As in Java, connections are not limited
-    /// here unless the last argument limits them.
+    /// The form `serval <port> <dataDir> [tickTime [maxClientCnxns]]`. As in Java, connections are not
+    /// limited here unless the last argument limits them.
     ///
     /// # Errors
     /// As [`Config::load`]: `-D` settings and `myid` can still be wrong.
@@ -361,14 +379,14 @@ impl Config {
         read::read(Settings::of_arguments(&arguments, defines), None)
     }
 
-    /// Is this a member of an ensemble? By Java's rule: more than one participant, or `standaloneEnabled=false`.
+    /// Is this a member of an ensemble? Java's rule: more than one participant, or standaloneEnabled=false.
     pub fn is_distributed(&self) -> bool {
         self.ensemble.membership.is_distributed(self.ensemble.standalone_enabled)
     }
 }
 
-/// The properties of a file of at most [`FILE_BYTES_MAX`].
-fn read_properties(path: &Path) -> Result<Vec<properties::Property>, ConfigError> {
+/// The content of a file of at most [`FILE_BYTES_MAX`].
+fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let fail = |problem| ConfigError { place: Place::file(path), problem };
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -384,7 +402,7 @@ fn read_properties(path: &Path) -> Result<Vec<properties::Property>, ConfigError
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(fail(Problem::FileTooLarge { bytes_max: FILE_BYTES_MAX }));
     }
-    parse_properties(path, &bytes)
+    Ok(bytes)
 }
 
 fn parse_properties(path: &Path, bytes: &[u8]) -> Result<Vec<properties::Property>, ConfigError> {

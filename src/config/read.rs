@@ -1,8 +1,8 @@
-//! Settings become a [`Config`]: every key of the table is asked for here, once, and what several keys together
-//! get wrong is found here.
+//! Settings become a [`Config`]: every key of the table is asked for here, once, and what several keys
+//! together get wrong is found here.
 //!
-//! In the order of Java's `QuorumPeerConfig`, so that of several mistakes the same one is reported first where
-//! Java has an order at all (among the keys of one file it has none).
+//! In the order of Java's `QuorumPeerConfig`, so that of several mistakes the same one is reported first
+//! where Java has an order at all (among the keys of one file it has none).
 
 use super::error::{ConfigError, Place, Problem};
 use super::servers::{self, HostPort, MemberLine, Membership, Role, is_member_key};
@@ -21,7 +21,8 @@ const NO_EXPORTER: [&str; 2] = [
 pub(super) fn read(mut settings: Settings, file: Option<&Path>) -> Result<Loaded, ConfigError> {
     let config = read_config(&mut settings, file)?;
     settings.warn_of_keys_without_effect();
-    Ok(Loaded { config, warnings: settings.warnings })
+    let in_force = settings.in_force();
+    Ok(Loaded { config, warnings: settings.warnings, file_text: None, in_force })
 }
 
 /// Every key of the table, asked for once.
@@ -59,6 +60,7 @@ pub(super) fn read_config(s: &mut Settings, file: Option<&Path>) -> Result<Confi
         auth,
         four_letter_words: Whitelist::parse(s.text("4lw.commands.whitelist"), read_only_mode),
         metrics_port,
+        admin_port: admin_port(s),
         read_only_mode,
         ensemble,
     };
@@ -83,7 +85,7 @@ fn above_zero_u32(number: i32) -> Option<u32> {
 
 fn directories(s: &mut Settings) -> Result<Directories, ConfigError> {
     let Some(data_dir) = s.text("dataDir").map(PathBuf::from) else {
-        return Err(s.error("dataDir", Problem::NotSet { example: "dataDir=/var/lib/zookeeper" }));
+        return Err(s.missing("dataDir", Problem::NotSet { example: "dataDir=/var/lib/zookeeper" }));
     };
     let data_log_dir = s.text("dataLogDir").map_or_else(|| data_dir.clone(), PathBuf::from);
     for (key, path) in [("dataDir", &data_dir), ("dataLogDir", &data_log_dir)] {
@@ -135,7 +137,7 @@ fn check_listening(s: &Settings, ensemble: &Ensemble, client_port: &ClientPort) 
     if ensemble.membership.is_distributed(ensemble.standalone_enabled) {
         return Ok(());
     }
-    Err(s.error("clientPort", Problem::NothingToListenOn))
+    Err(s.missing("clientPort", Problem::NothingToListenOn))
 }
 
 fn sessions(s: &Settings) -> Result<Sessions, ConfigError> {
@@ -331,6 +333,15 @@ fn metrics_port(s: &mut Settings) -> Result<Option<MetricsPort>, ConfigError> {
     }
 }
 
+fn admin_port(s: &mut Settings) -> Option<AdminPort> {
+    let host = without_brackets(s.text("admin.serverAddress").unwrap_or("0.0.0.0"));
+    let port = s.property_port("admin.serverPort");
+    let command_url = s.text("admin.commandURL").unwrap_or("/commands").to_owned();
+    let idle_timeout_ms = s.property_int("admin.idleTimeout", 1) as u64;
+    let enabled = !s.property_word("admin.enableServer", ["false", "true"]);
+    enabled.then_some(AdminPort { address: HostPort { host, port }, command_url, idle_timeout_ms })
+}
+
 /// The three switches of SASL between servers depend on each other, whether or not SASL is built.
 fn check_quorum_auth(s: &Settings) -> Result<(), ConfigError> {
     let [server, learner] = ["quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl"];
@@ -420,7 +431,7 @@ fn ensemble(
                 return Err(s.error(key, Problem::NotPositive { value: ticks.to_string() }));
             }
             if ticks == 0 {
-                return Err(s.error(key, Problem::NotSet { example }));
+                return Err(s.missing(key, Problem::NotSet { example }));
             }
         }
         let myid_file = || Place::file(data_dir.join("myid"));
@@ -528,7 +539,7 @@ fn read_next_file(
 }
 
 fn member_file_lines(path: &Path) -> Result<Vec<(Place, properties::Property)>, ConfigError> {
-    let properties = read_properties(path)?;
+    let properties = parse_properties(path, &read_file(path)?)?;
     Ok(properties.into_iter().map(|p| (Place::line(path, p.line).key(&p.key), p)).collect())
 }
 

@@ -1,5 +1,6 @@
 //! Who is in the ensemble: the `server`, `group` and `weight` lines of zoo.cfg, of a dynamic configuration
-//! file, and of the data of `/zookeeper/config`, which all have the same form. And `myid`, who of them we are.
+//! file, and of the data of `/zookeeper/config`, which all have the same form. And `myid`: who of them we
+//! are.
 //!
 //! ```text
 //! server.<id> = address{|address} [;[clientAddress:]clientPort [;[address:]securePort]]

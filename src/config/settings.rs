@@ -1,10 +1,10 @@
 //! From what was written to typed values: which settings there are, where each was given, and how Java reads
 //! a value of its kind.
 //!
-//! Two ways of reading exist in Java and so here. Keys that `QuorumPeerConfig` parses itself are *strict*: what
-//! is no number is an error. All others pass through system properties and are *lenient*: what is no number is
-//! the default, and what is not "true" is false. Serval keeps that, since a file that Java accepts must start,
-//! but says so in a warning.
+//! Two ways of reading exist in Java and so here. Keys that `QuorumPeerConfig` parses itself are *strict*:
+//! what is no number is an error. All others pass through system properties and are *lenient*: what is no
+//! number is the default, and what is not "true" is false. Serval keeps that, since a file that Java accepts
+//! must start, but says so in a warning.
 
 use super::error::{ConfigError, OneLine, Origin, Place, Problem, Warning};
 use super::keys::{self, Given, Part, Treatment};
@@ -24,6 +24,8 @@ pub(super) struct Settings {
     /// The place of what is missing: the file, or the arguments.
     pub whole: Place,
     by_key: BTreeMap<String, Setting>,
+    /// Keys that an unknown key looks like, and where that one is.
+    misspelt: BTreeMap<&'static str, Place>,
     pub warnings: Vec<Warning>,
     #[cfg(test)]
     pub asked: std::cell::RefCell<std::collections::BTreeSet<String>>,
@@ -42,7 +44,9 @@ impl Settings {
                 settings.warn(&place, format!("Java ignores this name in a file; it is read as {meant}"));
                 aliases.push((meant.to_owned(), Setting { value, place }));
             } else {
-                let hint = keys::similar(&key).map_or(String::new(), |key| format!(" (did you mean {key}?)"));
+                let similar = keys::similar(&key);
+                let hint = similar.map_or(String::new(), |key| format!(" (did you mean {key}?)"));
+                settings.misspelt.extend(similar.map(|key| (key, place.clone())));
                 settings.warn(
                     &place,
                     format!(
@@ -75,6 +79,7 @@ impl Settings {
         Settings {
             whole,
             by_key: BTreeMap::new(),
+            misspelt: BTreeMap::new(),
             warnings: Vec::new(),
             #[cfg(test)]
             asked: Default::default(),
@@ -139,6 +144,16 @@ impl Settings {
 
     pub fn error(&self, key: &str, problem: Problem) -> ConfigError {
         ConfigError { place: self.place(key), problem }
+    }
+
+    /// The error of a key that is not set; it points at the line that may be meant to set it.
+    pub fn missing(&self, key: &'static str, problem: Problem) -> ConfigError {
+        match self.misspelt.get(key) {
+            Some(place) if !self.has(key) => {
+                ConfigError { place: place.clone(), problem: Problem::Misspelt { meant: key } }
+            }
+            _ => self.error(key, problem),
+        }
     }
 
     /// Whether a key was given at all.
@@ -236,6 +251,12 @@ impl Settings {
         self.number_within(key, min, i64::MAX, default)
     }
 
+    /// A port; what is none becomes the default.
+    pub fn property_port(&mut self, key: &str) -> u16 {
+        let default = decode(default_of(key)).expect("the table's default is a number");
+        self.number_within(key, 0, i64::from(u16::MAX), default) as u16
+    }
+
     fn number_within(&mut self, key: &str, min: i64, max: i64, default: i64) -> i64 {
         let given = self.text_or_default(key);
         let (number, complaint) = match decode(given) {
@@ -304,8 +325,13 @@ impl Settings {
             let part = match (row.treatment, row.name) {
                 (_, "authProvider.<n>") => match auth_provider(value) {
                     Some("ip" | "digest") => continue,
-                    Some("sasl") => Part::Sasl,
-                    Some("x509") => Part::Tls,
+                    Some(scheme @ ("sasl" | "x509")) => {
+                        let text = format!(
+                            "ids of the scheme {scheme} may stand in ACLs, but nobody can authenticate by it yet"
+                        );
+                        warnings.push(Warning { place: place.clone(), text });
+                        continue;
+                    }
                     Some(_) => Part::AuthSchemes,
                     None => {
                         let text =
@@ -314,8 +340,6 @@ impl Settings {
                         continue;
                     }
                 },
-                // The HTTP commands are on by default, so here "false" is the one value that asks for nothing.
-                (Treatment::NotBuilt(part), "admin.enableServer") if value == "true" => part,
                 _ if asks_for_nothing => continue,
                 (Treatment::NotBuilt(part), _) => part,
                 (Treatment::Ignored(reason) | Treatment::NotApplicable(reason), _) => {
@@ -342,6 +366,29 @@ impl Settings {
             Origin::File { line: Some(line), .. } => line,
             _ => u32::MAX,
         });
+    }
+}
+
+/// What the HTTP command `system_properties` shows.
+impl Settings {
+    /// Every key that was given, and the defaults of those that were not, by their full names.
+    pub fn in_force(&self) -> Vec<(String, String)> {
+        let rows = keys::SECTIONS.iter().flat_map(|section| section.keys);
+        let defaults = rows.filter(|row| matches!(row.treatment, Treatment::Honoured | Treatment::Ensemble));
+        let defaults = defaults.filter(|row| !row.default.is_empty()).map(|row| (row.name, row.default));
+        let given = self.by_key.iter().map(|(key, setting)| (key.as_str(), setting.value.as_str()));
+        let all: BTreeMap<&str, &str> = defaults.chain(given).collect();
+        let named = all.into_iter().map(|(key, value)| {
+            let lower = key.to_ascii_lowercase();
+            // Java shows passwords and the super user's digest to everybody who can reach the port.
+            let secret = lower.contains("password") || lower.contains("superdigest");
+            let prefix = match keys::find(key).map(|row| row.given) {
+                Some(Given::Property | Given::PropertyOrBare) => "zookeeper.",
+                Some(Given::File | Given::Jvm) | None => "",
+            };
+            (format!("{prefix}{key}"), if secret { "(hidden)" } else { value }.to_owned())
+        });
+        named.collect()
     }
 }
 

@@ -111,7 +111,7 @@ fn an_ensembles_file_with_metrics_and_purge_is_honoured_without_a_warning() {
         metricsProvider.httpPort=7000\n\
         metricsProvider.exportJvmInfo=true\n";
     let fixture = Fixture::new().with("myid", "2\n");
-    let Loaded { config, warnings } = fixture.load(text).expect("a good file");
+    let Loaded { config, warnings, .. } = fixture.load(text).expect("a good file");
     assert_eq!(warnings, []);
     assert_eq!(config.directories.data_dir, fixture.dir.path());
     assert_eq!(config.directories.data_log_dir, Path::new("/var/lib/zk-log"));
@@ -130,7 +130,7 @@ fn an_ensembles_file_with_metrics_and_purge_is_honoured_without_a_warning() {
 
 #[test]
 fn what_is_not_set_has_javas_default() {
-    let Loaded { config, warnings } = Fixture::new().load("").expect("enough");
+    let Loaded { config, warnings, .. } = Fixture::new().load("").expect("enough");
     assert_eq!(warnings, []);
     assert!(!config.is_distributed());
     assert_eq!(config.directories.data_log_dir, config.directories.data_dir);
@@ -172,7 +172,7 @@ fn what_is_not_set_has_javas_default() {
         Containers { check_interval_ms: 60_000, deletions_per_minute_max: 10_000, never_used_ms: None };
     assert_eq!(config.containers, containers);
     assert_eq!(config.auth, Auth::default());
-    assert!(config.four_letter_words.allows(word("srvr")) && !config.four_letter_words.allows(word("ruok")));
+    assert!(config.four_letter_words.allows(Word::Srvr) && !config.four_letter_words.allows(Word::Ruok));
     assert_eq!(config.metrics_port, None);
     assert_eq!(config.request_throttle.requests_max, None);
     assert_eq!(config.connection_throttle.tokens_max, None);
@@ -181,7 +181,7 @@ fn what_is_not_set_has_javas_default() {
 #[test]
 fn the_sample_starts_a_standalone_server_as_it_is() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/zoo_sample.cfg");
-    let Loaded { config, warnings } = Config::load(&sample, &[]).expect("the sample is right");
+    let Loaded { config, warnings, .. } = Config::load(&sample, &[]).expect("the sample is right");
     assert_eq!(warnings, []);
     assert!(!config.is_distributed());
     assert_eq!(config.client_port.address, Some(HostPort::on_all_addresses(2181)));
@@ -204,7 +204,7 @@ fn the_sample_with_every_line_switched_on_is_right_too() {
         }
     }
     let fixture = Fixture::new().with("myid", "1");
-    let Loaded { config, warnings } = fixture
+    let Loaded { config, warnings, .. } = fixture
         .load_bare(&format!("{text}dataDir={}\n", fixture.dir.path().display()))
         .expect("every line of the sample is right");
     assert_eq!(warnings, []);
@@ -241,7 +241,7 @@ fn javas_separators_and_escapes_reach_the_settings() {
 
 #[test]
 fn arguments_make_a_standalone_server() {
-    let Loaded { config, warnings } =
+    let Loaded { config, warnings, .. } =
         Config::from_args(2182, "/nowhere/data", Some(500), Some(9), &[]).expect("good arguments");
     assert_eq!(warnings, []);
     assert_eq!(config.client_port.address, Some(HostPort::on_all_addresses(2182)));
@@ -260,7 +260,7 @@ fn arguments_make_a_standalone_server() {
 #[test]
 fn the_embedded_default_listens_on_loopback_only() {
     let defines = [("zookeeper.snapCount".to_owned(), "77".to_owned())];
-    let Loaded { config, warnings } = Config::embedded_default(&defines).expect("always good");
+    let Loaded { config, warnings, .. } = Config::embedded_default(&defines).expect("always good");
     assert_eq!(warnings, []);
     assert_eq!(config.client_port.address, Some(HostPort { host: "127.0.0.1".into(), port: 2181 }));
     assert_eq!(config.directories.data_dir, Path::new("./data"));
@@ -280,12 +280,16 @@ fn each_group_of_settings_is_read() {
         connection_throttle_weight_enabled=true\n\
         preAllocSize=1024\nsnapCount=1000\nsnapSizeLimitInKb=0\ntxnLogSizeLimitInKb=10\nforceSync=no\n\
         fsync.warningthresholdms=20\nsnapshot.compression.method=snappy\nsnapshot.trust.empty=true\n\
-        digest.enabled=false\nextendedTypesEnabled=true\nenforceQuota=true\nserializeLastProcessedZxid.enabled=false\n\
+        digest.enabled=false\nextendedTypesEnabled=true\nenforceQuota=true\n\
+        serializeLastProcessedZxid.enabled=false\n\
         znode.container.checkIntervalMs=100\nznode.container.maxNeverUsedIntervalMs=200\n\
         skipACL=yes\nDigestAuthenticationProvider.superDigest=super:abc=\n\
-        DigestAuthenticationProvider.digestAlg=SHA-256\nenforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n\
+        DigestAuthenticationProvider.digestAlg=SHA-256\n\
+        enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n\
         4lw.commands.whitelist=ruok, mntr ,\nreadonlymode.enabled=true\n\
-        clientPortListenBacklog=9\nclientTcpKeepAlive=true\nnio.sessionlessCnxnTimeout=50\ndatadir.autocreate=false",
+        admin.serverPort=9090\nadmin.commandURL=/do\nadmin.serverAddress=[::1]\n\
+        clientPortListenBacklog=9\nclientTcpKeepAlive=true\nnio.sessionlessCnxnTimeout=50\n\
+        datadir.autocreate=false",
     );
     assert_eq!(
         config.limits,
@@ -342,13 +346,47 @@ fn each_group_of_settings_is_read() {
             ..Auth::default()
         }
     );
-    for (word, allowed) in [("ruok", true), ("mntr", true), ("srvr", true), ("isro", true), ("cons", false)] {
-        assert_eq!(config.four_letter_words.allows(self::word(word)), allowed, "{word}");
+    use Word::{Cons, Isro, Mntr, Ruok, Srvr};
+    for (word, allowed) in [(Ruok, true), (Mntr, true), (Srvr, true), (Isro, true), (Cons, false)] {
+        assert_eq!(config.four_letter_words.allows(word), allowed, "{word:?}");
     }
     assert!(config.read_only_mode);
+    let address = HostPort { host: "::1".into(), port: 9090 };
+    let admin_port = AdminPort { address, command_url: "/do".into(), idle_timeout_ms: 30_000 };
+    assert_eq!(config.admin_port, Some(admin_port));
     assert_eq!(config.client_port.backlog, Some(9));
     assert!(config.client_port.tcp_keep_alive && !config.directories.auto_create);
     assert_eq!(config.client_port.sessionless_timeout_ms, 50);
+}
+
+#[test]
+fn only_the_word_false_switches_the_http_commands_off() {
+    assert_eq!(config("admin.enableServer=false").admin_port, None);
+    let port = |text| config(text).admin_port.expect("it is on").address.port;
+    assert_eq!(port(""), 8080);
+    assert_eq!(port("admin.enableServer=no"), 8080, "as in Java");
+    assert_eq!(port("admin.serverPort=70000"), 8080, "the default, with a warning");
+}
+
+#[test]
+fn what_is_in_force_can_be_shown_without_secrets() {
+    let fixture = Fixture::new().define("zookeeper.ssl.keyStore.password", "hush");
+    let text = "tickTime=7\nsnapCount=8\nDigestAuthenticationProvider.superDigest=super:hush";
+    let loaded = fixture.load(text).expect("good");
+    let value = |name: &str| {
+        let mut all = loaded.in_force.iter().filter(|(key, _)| key == name);
+        let value = all.next().map(|(_, value)| value.as_str());
+        assert_eq!(all.next(), None, "{name} twice");
+        value
+    };
+    assert_eq!(value("tickTime"), Some("7"));
+    assert_eq!(value("zookeeper.snapCount"), Some("8"));
+    assert_eq!(value("zookeeper.preAllocSize"), Some("65536"));
+    assert_eq!(value("jute.maxbuffer"), Some("1048575"));
+    assert_eq!(value("zookeeper.DigestAuthenticationProvider.superDigest"), Some("(hidden)"));
+    assert_eq!(value("zookeeper.ssl.keyStore.password"), Some("(hidden)"));
+    assert_eq!(value("zookeeper.nio.numWorkerThreads"), None);
+    assert!(loaded.file_text.expect("from a file").contains("\ntickTime=7\n"));
 }
 
 #[test]
@@ -375,7 +413,7 @@ fn a_purge_interval_may_have_a_unit() {
 
 #[test]
 fn a_whitelist_of_a_star_allows_everything() {
-    assert!(config("4lw.commands.whitelist=ruok, *").four_letter_words.allows(word("wchp")));
+    assert!(config("4lw.commands.whitelist=ruok, *").four_letter_words.allows(Word::Wchp));
 }
 
 #[test]
@@ -407,7 +445,7 @@ fn a_define_counts_where_the_file_is_silent() {
         .define("fsync.warningthresholdms", "1")
         .define("zookeeper.fsync.warningthresholdms", "2")
         .define("zookeeper.requestThrottleLimit", "3");
-    let Loaded { config, warnings } = fixture.load("snapCount=6").expect("good");
+    let Loaded { config, warnings, .. } = fixture.load("snapCount=6").expect("good");
     assert_eq!(warnings, []);
     assert_eq!(config.storage.snapshot_txns, 6, "the file wins");
     assert_eq!(config.storage.segment_bytes, 200 << 10, "the last one wins");
@@ -424,7 +462,7 @@ fn a_define_that_java_would_not_read_is_named() {
         .define("snapCount", "5")
         .define("zookeeper.nonsense", "5")
         .define("java.net.preferIPv4Stack", "true");
-    let Loaded { config, warnings } = fixture.load("").expect("good");
+    let Loaded { config, warnings, .. } = fixture.load("").expect("good");
     let warnings: BTreeSet<String> = warnings.iter().map(Warning::to_string).collect();
     let expected = [
         "-Djava.net.preferIPv4Stack: is a Java system property, and has no effect here",
@@ -486,32 +524,38 @@ fn a_key_without_effect_says_why() {
     warned(
         "nio.numWorkerThreads=5\njvm.pause.monitor=true\nmaxBatchSize=5",
         &[
-            "zoo.cfg:2: nio.numWorkerThreads: has no effect: one thread does all the work; there is no pool to size",
+            "zoo.cfg:2: nio.numWorkerThreads: has no effect: one thread does all the work; there is no \
+             pool to size",
             "zoo.cfg:3: jvm.pause.monitor: has no effect: there is no JVM",
-            "zoo.cfg:4: maxBatchSize: has no effect: a sync always takes all that waits; no write is held back to \
-             fill a batch",
+            "zoo.cfg:4: maxBatchSize: has no effect: a sync always takes all that waits; no write is held \
+             back to fill a batch",
         ],
     );
-    warned("maxBatchSize=1000\njvm.pause.monitor=false\nsslQuorum=False\nadmin.enableServer=false", &[]);
+    warned("maxBatchSize=1000\njvm.pause.monitor=false\nsslQuorum=False\nadmin.snapshot.enabled=false", &[]);
 }
 
 #[test]
 fn a_part_that_is_not_built_is_one_warning() {
     let fixture = Fixture::new().define("zookeeper.ssl.quorum.keyStore.location", "/k");
     let warnings = fixture.warnings(
-        "ssl.keyStore.password=hush\nsecureClientPort=2281\nadmin.serverPort=1\n\
+        "ssl.keyStore.password=hush\nsecureClientPort=2281\nadmin.rateLimiterIntervalInMS=1\n\
         authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
-        authProvider.2=org.example.Own\nauthProvider.3=org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+        authProvider.2=org.example.Own\n\
+        authProvider.3=org.apache.zookeeper.server.auth.IPAuthenticationProvider\n\
+        superUser.2=bob",
     );
     assert_eq!(
         warnings,
         [
-            "zoo.cfg:6: authProvider.2: the Java class \"org.example.Own\" cannot be loaded; its scheme does not exist",
+            "zoo.cfg:5: authProvider.1: ids of the scheme sasl may stand in ACLs, but nobody can authenticate by \
+             it yet",
+            "zoo.cfg:6: authProvider.2: the Java class \"org.example.Own\" cannot be loaded; its scheme does \
+             not exist",
             "zoo.cfg: TLS is not built yet, so these have no effect: secureClientPort (line 3), \
              ssl.keyStore.password (line 2), -Dzookeeper.ssl.quorum.keyStore.location",
-            "zoo.cfg: SASL is not built yet, so these have no effect: authProvider.1 (line 5)",
-            "zoo.cfg: the AdminServer (HTTP commands) is not built yet, so these have no effect: admin.serverPort \
-             (line 4)",
+            "zoo.cfg: SASL is not built yet, so these have no effect: superUser.2 (line 8)",
+            "zoo.cfg: snapshot and restore over HTTP is not built yet, so these have no effect: \
+             admin.rateLimiterIntervalInMS (line 4)",
         ]
     );
 }
@@ -528,7 +572,8 @@ fn lenient_values_fall_back_and_say_so() {
             "zoo.cfg:4: maxCnxns: is too large; the default 0 is used",
             "zoo.cfg:5: digest.enabled: \"yes\" counts as false, as in Java; write true or false",
             "zoo.cfg:6: forceSync: \"off\" counts as yes, as in Java; write no or yes",
-            "zoo.cfg:7: connection_throttle_drop_increase: \"much\" is not a number; the default 0.02 is used",
+            "zoo.cfg:7: connection_throttle_drop_increase: \"much\" is not a number; the default 0.02 is \
+             used",
             "zoo.cfg:8: snapshot.trust.empty: \"\" counts as false, as in Java; write true or false",
         ],
     );
@@ -581,13 +626,16 @@ fn rows() -> impl Iterator<Item = &'static keys::Key> {
     keys::SECTIONS.iter().flat_map(|section| section.keys)
 }
 
+fn any_key() -> impl Strategy<Value = String> {
+    let names = rows().map(|key| key.name.replace("<id>", "1").replace("<gid>", "1"));
+    proptest::sample::select(names.collect::<Vec<_>>())
+}
+
 proptest! {
     /// Whatever a file holds, loading it ends with a configuration or one line.
     #[test]
     fn no_file_is_a_panic(
-        lines in proptest::collection::vec(
-            (proptest::sample::select(rows().map(|key| key.name.replace("<id>", "1").replace("<gid>", "1")).collect::<Vec<_>>()),
-             "[-0-9a-z:;|=\\[\\]., \\\\]{0,12}"), 0..12),
+        lines in proptest::collection::vec((any_key(), "[-0-9a-z:;|=\\[\\]., \\\\]{0,12}"), 0..12),
         junk in proptest::collection::vec(any::<u8>(), 0..60),
     ) {
         let mut text: Vec<u8> = b"dataDir=/nowhere/at/all\nclientPort=1\n".to_vec();
@@ -604,8 +652,4 @@ proptest! {
             }
         }
     }
-}
-
-fn word(name: &str) -> Word {
-    Word::from_first_four(name.as_bytes().try_into().expect("four letters")).expect("a word")
 }

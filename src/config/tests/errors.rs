@@ -1,5 +1,5 @@
-//! Each situation in which Java refuses a configuration, in the order of the table in its documentation of exit
-//! codes, and the few in which only Serval does.
+//! Each situation in which Java refuses a configuration, with its exit code, and the few in which only Serval
+//! does.
 
 use super::*;
 
@@ -28,6 +28,10 @@ fn what_must_be_set_is_asked_for() {
     assert_eq!(missing("clientPort=1"), "dataDir: is not set; add a line like dataDir=/var/lib/zookeeper");
     let empty = Fixture::new().load_bare("dataDir=\nclientPort=1").expect_err("an empty path");
     assert!(empty.to_string().contains("zoo.cfg:1: dataDir: is not set"), "{empty}");
+    let misspelt = Fixture::new().load_bare("dataDir=/d\nclientport=1").expect_err("a typo").to_string();
+    let points_at_it =
+        "zoo.cfg:2: clientport: unknown key, and clientPort, which is needed, is not set; write";
+    assert!(misspelt.contains(points_at_it), "{misspelt}");
     assert_eq!(
         missing("dataDir=/d"),
         "clientPort: is not set, so no client could connect; add clientPort=2181"
@@ -95,7 +99,8 @@ fn an_address_without_its_port_is_refused() {
 fn session_timeouts_must_not_cross() {
     refused(
         "minSessionTimeout=10\nmaxSessionTimeout=9",
-        "zoo.cfg:2: minSessionTimeout: minSessionTimeout must not be larger than maxSessionTimeout, but it is 10 ms to 9 ms",
+        "zoo.cfg:2: minSessionTimeout: minSessionTimeout must not be larger than maxSessionTimeout, but they \
+         are 10 ms and 9 ms",
     );
     refused("maxSessionTimeout=9", "zoo.cfg:2: maxSessionTimeout: minSessionTimeout must not be larger");
 }
@@ -104,7 +109,7 @@ fn session_timeouts_must_not_cross() {
 fn a_metrics_provider_that_does_not_exist_is_refused() {
     refused(
         "metricsProvider.className=org.example.Metrics",
-        "zoo.cfg:2: metricsProvider.className: metrics provider class \"org.example.Metrics\" was not found; write",
+        "zoo.cfg:2: metricsProvider.className: metrics provider class \"org.example.Metrics\" was not found",
     );
     let null = "metricsProvider.className=org.apache.zookeeper.metrics.impl.NullMetricsProvider";
     assert_eq!(config(null).metrics_port, None);
@@ -138,7 +143,7 @@ fn settings_that_would_lock_everybody_out_are_refused() {
 fn sasl_between_servers_must_be_consistent() {
     refused(
         "quorum.auth.serverRequireSasl=true",
-        "zoo.cfg:2: quorum.auth.serverRequireSasl: quorum.auth.enableSasl is disabled, so this cannot be enabled",
+        "zoo.cfg:2: quorum.auth.serverRequireSasl: quorum.auth.enableSasl is disabled, so this cannot",
     );
     refused(
         "quorum.auth.learnerRequireSasl=true",
@@ -189,7 +194,8 @@ fn a_member_needs_its_limits() {
 
 #[test]
 fn a_server_id_beyond_a_byte_does_not_go_with_ttl_nodes() {
-    let text = "initLimit=1\nsyncLimit=1\nserver.300=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nextendedTypesEnabled=true";
+    let text = "initLimit=1\nsyncLimit=1\nserver.300=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n\
+        extendedTypesEnabled=true";
     let fixture = Fixture::new().with("myid", "300");
     let (message, code) = fixture.error(text);
     assert!(message.starts_with("zoo.cfg:7: extendedTypesEnabled: server id 300 is too large"), "{message}");
@@ -338,8 +344,8 @@ fn both_client_addresses_of_a_member_must_agree() {
     let differ = |addresses: &str, in_line| member(addresses, in_line).expect_err(addresses);
     assert_eq!(
         differ("clientPort=2182", ";2181"),
-        "zoo.cfg:2: clientPort: client address 0.0.0.0:2182 differs from 0.0.0.0:2181 in this server's server line; \
-         remove one of them"
+        "zoo.cfg:2: clientPort: client address 0.0.0.0:2182 differs from 0.0.0.0:2181 in this server's \
+         server line; remove one of them"
     );
     differ("clientPort=2181\nclientPortAddress=g", ";h:2181");
     differ("clientPort=2181\nclientPortAddress=127.0.0.1", ";0.0.0.0:2181");

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn servers_decide_between_standalone_and_distributed() {
     let one = Fixture::new().with("myid", "1");
-    let Loaded { config, warnings } = one.load("server.1=a:1:2").expect("good");
+    let Loaded { config, warnings, .. } = one.load("server.1=a:1:2").expect("good");
     assert!(!config.is_distributed());
     assert_eq!(warnings[0].text, "only one server line; running standalone, without it");
     let ensemble_of_one = "standaloneEnabled=false\ninitLimit=1\nsyncLimit=1\nserver.1=a:1:2";
@@ -24,9 +24,9 @@ fn servers_decide_between_standalone_and_distributed() {
 fn the_server_line_decides_the_role() {
     let fixture = Fixture::new().with("myid", "4");
     let lines = format!("{THREE}server.4=d:2888:3888:Observer\n");
-    let Loaded { config, warnings } = fixture.load(&format!("{lines}peerType=observer")).expect("good");
+    let Loaded { config, warnings, .. } = fixture.load(&format!("{lines}peerType=observer")).expect("good");
     assert_eq!((config.ensemble.role, &warnings[..]), (Role::Observer, &[][..]));
-    let Loaded { config, warnings } = fixture.load(&lines).expect("good");
+    let Loaded { config, warnings, .. } = fixture.load(&lines).expect("good");
     assert_eq!(config.ensemble.role, Role::Observer);
     assert_eq!(
         warnings[0].text,
@@ -38,7 +38,8 @@ fn the_server_line_decides_the_role() {
 fn a_membership_is_printed_as_java_prints_it() {
     let fixture = Fixture::new().with("myid", "2");
     let text = "initLimit=1\nsyncLimit=1\nmultiAddress.enabled=true\n\
-        server.10=j:1:2:OBSERVER\nserver.2=[fe80::1]:1:2;[::1]:2181\nserver.1=z:1:2|a:3:4;2181\nserver.3=c:1:2;;h:9\n\
+        server.10=j:1:2:OBSERVER\nserver.2=[fe80::1]:1:2;[::1]:2181\n\
+        server.1=z:1:2|a:3:4;2181\nserver.3=c:1:2;;h:9\n\
         group.1=1:2\ngroup.2=3\nweight.3=0\nversion=10a";
     let membership = fixture.load(text).expect("good").config.ensemble.membership;
     assert_eq!(
@@ -61,7 +62,8 @@ fn the_client_address_of_zoo_cfg_is_no_part_of_the_membership() {
     let membership = Fixture::new().with("myid", "1").load(THREE).expect("good").config.ensemble.membership;
     assert_eq!(
         membership.to_string(),
-        "server.1=a:2888:3888:participant\nserver.2=b:2888:3888:participant\nserver.3=c:2888:3888:participant\n\
+        "server.1=a:2888:3888:participant\nserver.2=b:2888:3888:participant\n\
+        server.3=c:2888:3888:participant\n\
         version=0"
     );
 }
