@@ -8,7 +8,7 @@ use serval::storage::{
 use serval::wire::records::{AclList, StatPersisted};
 use serval::wire::txn::LoggedTxn;
 
-use super::disk::{MemoryDisk, OPTIONS};
+use super::disk::{OPTIONS, data_dir};
 use super::wire::may_hold_astral;
 
 /// A log as the last one of a directory.
@@ -28,8 +28,8 @@ pub fn log(bytes: &[u8]) {
     // Both neighbours are empty logs: only the newest may be, so the later one is cut or deleted.
     let header = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
     let dirs = match mode & 2 {
-        0 => MemoryDisk::data_dir([("log.1", &log[..])]),
-        _ => MemoryDisk::data_dir([("log.1", &header[..]), ("log.5", &log), ("log.9", &header)]),
+        0 => data_dir([("log.1", &log[..])]),
+        _ => data_dir([("log.1", &header[..]), ("log.5", &log), ("log.9", &header)]),
     };
     let Ok((first, notices)) = replayed(&dirs) else { return };
     assert!(first.windows(2).all(|pair| pair[0] < pair[1]), "zxids rise");
@@ -74,7 +74,7 @@ pub fn snapshot(bytes: &[u8]) {
     let Some((&mode, bytes)) = bytes.split_first() else { return };
     let name = ["snapshot.7", "snapshot.7.gz", "snapshot.7.snappy"][usize::from(mode) % 3];
     let mut found = Found::default();
-    drop(load_snapshot(&MemoryDisk::data_dir([(name, bytes)]), &OPTIONS, &mut found));
+    drop(load_snapshot(&data_dir([(name, bytes)]), &OPTIONS, &mut found));
 
     if snapshot::parse(bytes, OPTIONS.len_max, &mut found).is_ok() {
         let mut again = Found::default();
