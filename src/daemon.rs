@@ -342,7 +342,7 @@ fn options(config: &Config) -> Options {
         client_connections_max: limits.connections_per_ip_max.unwrap_or(0) as usize,
         connections_max: limits.connections_max.unwrap_or(0) as usize,
         outstanding_max: limits.outstanding_requests_max as usize,
-        throttle_max: config.request_throttle.requests_max.unwrap_or(0) as usize,
+        throttle_max: limits.throttled_requests_max.unwrap_or(0) as usize,
         large_request_threshold: limits.large_request_bytes.map(|n| n as usize),
         large_request_bytes_max: limits.large_requests_bytes_max as usize,
         sessionless_timeout_ms: config.client_port.sessionless_timeout_ms,

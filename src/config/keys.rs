@@ -58,6 +58,7 @@ pub enum Part {
     Tls,
     Sasl,
     AuthSchemes,
+    AdminServer,
     AdminSnapshots,
     Audit,
 }
@@ -68,6 +69,7 @@ impl fmt::Display for Part {
             Part::Tls => "TLS",
             Part::Sasl => "SASL",
             Part::AuthSchemes => "authentication by other schemes than digest and ip",
+            Part::AdminServer => "the AdminServer (HTTP commands)",
             Part::AdminSnapshots => "snapshot and restore over HTTP",
             Part::Audit => "the audit log",
         })
@@ -144,6 +146,7 @@ use Treatment::{Ensemble, Honoured, Ignored, NotApplicable, NotBuilt};
 const TLS: Treatment = NotBuilt(Part::Tls);
 const SASL: Treatment = NotBuilt(Part::Sasl);
 const SCHEMES: Treatment = NotBuilt(Part::AuthSchemes);
+const ADMIN: Treatment = NotBuilt(Part::AdminServer);
 const SNAPSHOTS: Treatment = NotBuilt(Part::AdminSnapshots);
 const AUDIT: Treatment = NotBuilt(Part::Audit);
 
@@ -154,6 +157,9 @@ const NO_CLASSES: Treatment = NotApplicable("Java classes cannot be loaded");
 const TEST_HOOK: Treatment = NotApplicable("a hook of Java's own tests");
 const NO_DELAY: Treatment =
     Ignored("a sync always takes all that waits; no write is held back to fill a batch");
+const NO_QUEUE: Treatment =
+    Ignored("requests beyond the limit stay unread in their sockets; none waits in a queue of the server");
+const NO_CHANCE: Treatment = Ignored("new sessions are limited by the token bucket alone, never by chance");
 const NO_CACHE: Treatment = Ignored("replies are written straight from the tree; there is no cache of them");
 const WATCHES: Treatment = Ignored("there is one watch table, and it needs no cleaning");
 const PATH_STATS: Treatment = Ignored("the metrics by top-level path replace the sampled statistics");
@@ -214,19 +220,19 @@ pub const SECTIONS: &[Section] = &[
         key("largeRequestMaxBytes",     "104857600", Property, Honoured,
             "bytes that all large requests in flight may have together"),
         key("request_throttle_max_requests", "0", Property, Honoured,
-            "requests in the pipeline before others wait; 0 is off"),
-        key("request_throttle_stall_time", "100", Property, Honoured,
+            "requests in flight before others wait; 0 is off"),
+        key("request_throttle_stall_time", "100", Property, NO_QUEUE,
             "how long such a request waits at most before the limit is looked at again, in ms"),
-        key("request_throttle_drop_stale", "true", Property, Honoured,
+        key("request_throttle_drop_stale", "true", Property, NO_QUEUE,
             "drop waiting requests that became stale"),
-        key("request_stale_connection_check", "true", Property, Honoured,
+        key("request_stale_connection_check", "true", Property, NO_QUEUE,
             "a request is stale when its connection is closed"),
-        key("request_stale_latency_check", "false", Property, Honoured,
+        key("request_stale_latency_check", "false", Property, NO_QUEUE,
             "a request is stale when it waited longer than its session's timeout"),
         key("request_throttler.shutdownTimeout", "10000", Property,
             Ignored("requests in flight are finished or refused at once when the server stops"),
             "ms that throttled requests get to drain at shutdown"),
-        key("throttled_op_wait_time",   "0",    Property, Honoured,
+        key("throttled_op_wait_time",   "0",    Property, NO_QUEUE,
             "requests that waited longer than this many ms fail with ThrottledOp; 0 is off"),
         key("connection_throttle_tokens", "0",  Property, Honoured,
             "size of the token bucket that new sessions draw from; 0 is off"),
@@ -234,19 +240,19 @@ pub const SECTIONS: &[Section] = &[
             "ms between two fillings of the bucket"),
         key("connection_throttle_fill_count", "1", Property, Honoured,
             "tokens that one filling adds"),
-        key("connection_throttle_freeze_time", "-1", Property, Honoured,
+        key("connection_throttle_freeze_time", "-1", Property, NO_CHANCE,
             "ms between two adjustments of the drop probability; -1 is off"),
-        key("connection_throttle_drop_increase", "0.02", Property, Honoured,
+        key("connection_throttle_drop_increase", "0.02", Property, NO_CHANCE,
             "what a bucket found empty adds to the drop probability"),
-        key("connection_throttle_drop_decrease", "0.002", Property, Honoured,
+        key("connection_throttle_drop_decrease", "0.002", Property, NO_CHANCE,
             "what a bucket full enough takes from the drop probability"),
-        key("connection_throttle_decrease_ratio", "0", Property, Honoured,
+        key("connection_throttle_decrease_ratio", "0", Property, NO_CHANCE,
             "share of the bucket that is full enough"),
         key("connection_throttle_weight_enabled", "false", Property, Honoured,
             "sessions draw tokens by the three weights below"),
         key("connection_throttle_global_session_weight", "3", Property, Honoured,
             "tokens for a new global session"),
-        key("connection_throttle_local_session_weight", "1", Property, Honoured,
+        key("connection_throttle_local_session_weight", "1", Property, Ensemble,
             "tokens for a new local session"),
         key("connection_throttle_renew_session_weight", "2", Property, Honoured,
             "tokens for a session that reconnects"),
@@ -385,15 +391,15 @@ pub const SECTIONS: &[Section] = &[
             "settings of other metrics providers"),
         key("readonlymode.enabled",     "false", Jvm, Honoured,
             "a member without quorum serves read-only clients; also whitelists `isro`"),
-        key("admin.enableServer",       "true", Property, Honoured,
+        key("admin.enableServer",       "true", Property, ADMIN,
             "the HTTP commands (AdminServer); `false` switches them off"),
-        key("admin.serverAddress",      "0.0.0.0", Property, Honoured,
+        key("admin.serverAddress",      "0.0.0.0", Property, ADMIN,
             "address of the HTTP commands"),
-        key("admin.serverPort",         "8080", Property, Honoured,
+        key("admin.serverPort",         "8080", Property, ADMIN,
             "port of the HTTP commands"),
-        key("admin.commandURL",         "/commands", Property, Honoured,
+        key("admin.commandURL",         "/commands", Property, ADMIN,
             "path of the HTTP commands"),
-        key("admin.idleTimeout",        "30000", Property, Honoured,
+        key("admin.idleTimeout",        "30000", Property, ADMIN,
             "ms after which an idle HTTP connection is closed"),
         key("admin.httpVersion",        "11",   Property, TLS,
             "HTTP version under TLS"),

@@ -41,7 +41,6 @@ pub struct Config {
     pub client_port: ClientPort,
     pub sessions: Sessions,
     pub limits: Limits,
-    pub request_throttle: RequestThrottle,
     pub connection_throttle: ConnectionThrottle,
     pub storage: Storage,
     pub purge: Purge,
@@ -106,39 +105,21 @@ pub struct Limits {
     pub frame_bytes_extra: u32,
     /// Requests in flight before sockets are read no further.
     pub outstanding_requests_max: u32,
+    /// `request_throttle_max_requests`, which limits the same thing.
+    pub throttled_requests_max: Option<u32>,
     /// Requests above this size are large; `None` switches the check off.
     pub large_request_bytes: Option<u32>,
     /// What all large requests in flight may have together.
     pub large_requests_bytes_max: u32,
 }
 
-/// Java's `RequestThrottler`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RequestThrottle {
-    /// Requests in the pipeline; `None` switches the throttle off.
-    pub requests_max: Option<u32>,
-    pub stall_ms: u64,
-    pub drop_stale: bool,
-    /// A request whose connection is closed is stale.
-    pub stale_when_closed: bool,
-    /// A request that waited longer than its session's timeout is stale.
-    pub stale_when_late: bool,
-    /// Requests that waited longer fail with ThrottledOp.
-    pub throttled_op_wait_ms: Option<u64>,
-}
-
-/// Java's `BlueThrottle`: a token bucket for new sessions, and a probability of refusing them anyway.
+/// Java's `BlueThrottle`, without its chance of refusing a session for which there is a token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectionThrottle {
     /// Size of the bucket; `None` switches the throttle off.
     pub tokens_max: Option<u32>,
     pub fill_time_ms: u64,
     pub fill_count: u32,
-    /// Time between two adjustments of the probability; `None` keeps it at 0.
-    pub freeze_time_ms: Option<u64>,
-    pub drop_increase: f64,
-    pub drop_decrease: f64,
-    pub decrease_ratio: f64,
     /// `None`: every session costs one token.
     pub weights: Option<SessionWeights>,
 }

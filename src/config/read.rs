@@ -42,7 +42,6 @@ pub(super) fn read_config(s: &mut Settings, file: Option<&Path>) -> Result<Confi
         client_port,
         sessions,
         limits: limits(s)?,
-        request_throttle: request_throttle(s),
         connection_throttle: connection_throttle(s),
         storage: storage(s)?,
         purge,
@@ -173,20 +172,10 @@ fn limits(s: &mut Settings) -> Result<Limits, ConfigError> {
         frame_bytes_max: frame_bytes_max as u32,
         frame_bytes_extra: frame_bytes_extra as u32,
         outstanding_requests_max: s.property_int("globalOutstandingLimit", 1) as u32,
+        throttled_requests_max: above_zero_u32(s.property_int("request_throttle_max_requests", 0)),
         large_request_bytes: above_zero_u32(s.property_int("largeRequestThreshold", -1)),
         large_requests_bytes_max: s.property_int("largeRequestMaxBytes", 1) as u32,
     })
-}
-
-fn request_throttle(s: &mut Settings) -> RequestThrottle {
-    RequestThrottle {
-        requests_max: above_zero_u32(s.property_int("request_throttle_max_requests", 0)),
-        stall_ms: s.property_int("request_throttle_stall_time", 1) as u64,
-        drop_stale: s.property_boolean("request_throttle_drop_stale"),
-        stale_when_closed: s.property_boolean("request_stale_connection_check"),
-        stale_when_late: s.property_boolean("request_stale_latency_check"),
-        throttled_op_wait_ms: above_zero(s.property_int("throttled_op_wait_time", 0).into()),
-    }
 }
 
 fn connection_throttle(s: &mut Settings) -> ConnectionThrottle {
@@ -199,10 +188,6 @@ fn connection_throttle(s: &mut Settings) -> ConnectionThrottle {
         tokens_max: above_zero_u32(s.property_int("connection_throttle_tokens", 0)),
         fill_time_ms: s.property_int("connection_throttle_fill_time", 1) as u64,
         fill_count: s.property_int("connection_throttle_fill_count", 0) as u32,
-        freeze_time_ms: above_zero(s.property_int("connection_throttle_freeze_time", -1).into()),
-        drop_increase: s.property_fraction("connection_throttle_drop_increase"),
-        drop_decrease: s.property_fraction("connection_throttle_drop_decrease"),
-        decrease_ratio: s.property_fraction("connection_throttle_decrease_ratio"),
         weights: s.property_boolean("connection_throttle_weight_enabled").then_some(weights),
     }
 }

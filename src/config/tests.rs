@@ -146,6 +146,7 @@ fn what_is_not_set_has_javas_default() {
             frame_bytes_max: 0xf_ffff,
             frame_bytes_extra: 0xf_ffff,
             outstanding_requests_max: 1000,
+            throttled_requests_max: None,
             large_request_bytes: None,
             large_requests_bytes_max: 100 << 20,
         }
@@ -174,7 +175,6 @@ fn what_is_not_set_has_javas_default() {
     assert_eq!(config.auth, Auth::default());
     assert!(config.four_letter_words.allows(Word::Srvr) && !config.four_letter_words.allows(Word::Ruok));
     assert_eq!(config.metrics_port, None);
-    assert_eq!(config.request_throttle.requests_max, None);
     assert_eq!(config.connection_throttle.tokens_max, None);
 }
 
@@ -274,10 +274,8 @@ fn each_group_of_settings_is_read() {
     let config = config(
         "maxCnxns=10\njute.maxbuffer=0x1fffff\njute.maxbuffer.extrasize=5000\nglobalOutstandingLimit=11\n\
         largeRequestThreshold=1000\nlargeRequestMaxBytes=9000\n\
-        request_throttle_max_requests=5\nrequest_throttle_stall_time=6\nrequest_throttle_drop_stale=false\n\
-        request_stale_connection_check=false\nrequest_stale_latency_check=TRUE\nthrottled_op_wait_time=7\n\
-        connection_throttle_tokens=8\nconnection_throttle_drop_increase=0.5\n\
-        connection_throttle_weight_enabled=true\n\
+        request_throttle_max_requests=5\n\
+        connection_throttle_tokens=8\nconnection_throttle_weight_enabled=true\n\
         preAllocSize=1024\nsnapCount=1000\nsnapSizeLimitInKb=0\ntxnLogSizeLimitInKb=10\nforceSync=no\n\
         fsync.warningthresholdms=20\nsnapshot.compression.method=snappy\nsnapshot.trust.empty=true\n\
         digest.enabled=false\nextendedTypesEnabled=true\nenforceQuota=true\n\
@@ -299,23 +297,12 @@ fn each_group_of_settings_is_read() {
             frame_bytes_max: 0x1f_ffff,
             frame_bytes_extra: 5000,
             outstanding_requests_max: 11,
+            throttled_requests_max: Some(5),
             large_request_bytes: Some(1000),
             large_requests_bytes_max: 9000,
         }
     );
-    assert_eq!(
-        config.request_throttle,
-        RequestThrottle {
-            requests_max: Some(5),
-            stall_ms: 6,
-            drop_stale: false,
-            stale_when_closed: false,
-            stale_when_late: true,
-            throttled_op_wait_ms: Some(7),
-        }
-    );
     assert_eq!(config.connection_throttle.tokens_max, Some(8));
-    assert_eq!(config.connection_throttle.drop_increase, 0.5);
     let weights = SessionWeights { global: 3, local: 1, renew: 2 };
     assert_eq!(config.connection_throttle.weights, Some(weights));
     assert_eq!(
@@ -452,7 +439,7 @@ fn a_define_counts_where_the_file_is_silent() {
     assert_eq!(config.limits.frame_bytes_max, 4000);
     assert!(config.read_only_mode);
     assert_eq!(config.storage.sync_warning_ms, 2, "the name with the prefix wins");
-    assert_eq!(config.request_throttle.requests_max, Some(3));
+    assert_eq!(config.limits.throttled_requests_max, Some(3));
 }
 
 #[test]
@@ -506,7 +493,7 @@ fn an_unknown_key_is_a_warning_that_knows_better() {
 fn names_of_the_guide_and_of_system_properties_are_understood() {
     let text = "requestThrottleLimit=5\nzookeeper.snapCount=6";
     let config = config(text);
-    assert_eq!((config.request_throttle.requests_max, config.storage.snapshot_txns), (Some(5), 6));
+    assert_eq!((config.limits.throttled_requests_max, config.storage.snapshot_txns), (Some(5), 6));
     warned(
         text,
         &[
@@ -563,7 +550,7 @@ fn a_part_that_is_not_built_is_one_warning() {
 #[test]
 fn lenient_values_fall_back_and_say_so() {
     let text = "snapCount=1\npreAllocSize=64M\nmaxCnxns=99999999999\ndigest.enabled=yes\nforceSync=off\n\
-        connection_throttle_drop_increase=much\nsnapshot.trust.empty=";
+        snapshotSizeFactor=much\nsnapshot.trust.empty=";
     warned(
         text,
         &[
@@ -572,7 +559,7 @@ fn lenient_values_fall_back_and_say_so() {
             "zoo.cfg:4: maxCnxns: is too large; the default 0 is used",
             "zoo.cfg:5: digest.enabled: \"yes\" counts as false, as in Java; write true or false",
             "zoo.cfg:6: forceSync: \"off\" counts as yes, as in Java; write no or yes",
-            "zoo.cfg:7: connection_throttle_drop_increase: \"much\" is not a number; the default 0.02 is \
+            "zoo.cfg:7: snapshotSizeFactor: \"much\" is not a number; the default 0.33 is \
              used",
             "zoo.cfg:8: snapshot.trust.empty: \"\" counts as false, as in Java; write true or false",
         ],
