@@ -29,6 +29,6 @@ install -m 644 README.md LICENSE docs/install.md "$WORK/$NAME/"
 # No git, or an archive of the sources: then the start of the epoch.
 STAMP=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$STAMP" --directory "$WORK" "$NAME" |
-    gzip -9n >"dist/$NAME.tar.gz.part"
+    gzip -n >"dist/$NAME.tar.gz.part"
 mv "dist/$NAME.tar.gz.part" "dist/$NAME.tar.gz"
 echo "$ROOT/dist/$NAME.tar.gz"

@@ -245,10 +245,16 @@ status() {
     echo "$mode"
 }
 
+# In the form of Java's line, which tools take the version out of, and with the truth behind it.
 version() {
-    local serval
+    local serval own
     serval=$(find_program serval) || return 1
-    "$serval" --version
+    own=$("$serval" --version) || return 1
+    if [[ $own =~ ^(Serval\ [^ ]+)\ \([0-9a-f]+,\ ([^\)]*)\),\ compatible\ with\ Apache\ ZooKeeper\ ([0-9.]+)$ ]]; then
+        echo "Apache ZooKeeper, version ${BASH_REMATCH[3]} ${BASH_REMATCH[2]} (compatible: ${BASH_REMATCH[1]})"
+    else
+        echo "$own"
+    fi
 }
 
 print_cmd() {

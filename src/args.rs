@@ -13,6 +13,8 @@ pub enum Command {
     Run(Start),
     /// Validate the configuration, report, and exit.
     Check(Start),
+    /// Delete old snapshots and logs: what `zkCleanup.sh` runs. The arguments are those of Java's `PurgeTxnLog`.
+    Purge(Vec<String>),
 }
 
 /// Where the configuration comes from.
@@ -72,7 +74,8 @@ pub fn help() -> String {
     options().usage(
         "Usage: serval [options]                  listen on 127.0.0.1:2181, keep data under ./data\n\
         \x20      serval [options] <zoo.cfg>\n\
-        \x20      serval [options] <port> <dataDir> [tickTime [maxClientCnxns]]",
+        \x20      serval [options] <port> <dataDir> [tickTime [maxClientCnxns]]\n\
+        \x20      serval purge <dataLogDir> [snapDir] -n <count>",
     )
 }
 
@@ -85,6 +88,13 @@ where
     I: IntoIterator,
     I::Item: AsRef<std::ffi::OsStr>,
 {
+    let mut arguments = arguments.into_iter().peekable();
+    // As the first word only, and its arguments are its own: `-n` means nothing elsewhere. A configuration file of
+    // that name can still be given as `./purge`.
+    if arguments.peek().is_some_and(|first| first.as_ref() == "purge") {
+        let words = arguments.skip(1).map(|word| word.as_ref().to_string_lossy().into_owned());
+        return Ok(Command::Purge(words.collect()));
+    }
     let matches = options().parse(arguments).map_err(|fail| UsageError(describe(&fail)))?;
     if matches.opt_present("help") {
         return Ok(Command::Help);
@@ -168,6 +178,15 @@ mod tests {
         let check = Command::Check(Start { source: Source::File("zoo.cfg".into()), defines: Vec::new() });
         assert_eq!(parse(["--check", "zoo.cfg"]), Ok(check.clone()));
         assert_eq!(parse(["zoo.cfg", "--check"]), Ok(check));
+    }
+
+    #[test]
+    fn purge_takes_all_that_follows_it() {
+        let words = ["/log", "/snap", "-n", "3"];
+        let purge = Command::Purge(words.map(str::to_owned).to_vec());
+        assert_eq!(parse(["purge", "/log", "/snap", "-n", "3"]), Ok(purge));
+        assert_eq!(parse(["purge"]), Ok(Command::Purge(Vec::new())));
+        assert_eq!(parse(["./purge"]), run(Source::File("./purge".into()), &[]));
     }
 
     #[test]

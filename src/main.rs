@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serval::args::{self, Command, Source, Start, UsageError};
 use serval::config::{Config, ConfigError, Loaded};
-use serval::{daemon, version};
+use serval::{daemon, storage, version};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
@@ -28,6 +28,9 @@ fn main() -> ExitCode {
             }
             Err(error) => return fail(&error, error.exit_code()),
         },
+        Command::Purge(arguments) => {
+            return ExitCode::from(u8::try_from(storage::purge_command(&arguments)).unwrap_or(1));
+        }
         Command::Run(start) => return run(&start),
     }
     ExitCode::SUCCESS

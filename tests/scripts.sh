@@ -634,7 +634,9 @@ case_a_wrong_config_ends_the_foreground_with_javas_code() {
 case_version_names_the_version() {
     run "$ZK_HOME/bin/zkServer.sh" version
     expect 0
-    expect_in "$OUT" "$VERSION"
+    expect_that "not Java's form: $OUT" grep -Eq \
+        '^Apache ZooKeeper, version 3\.[0-9]+\.[0-9]+ [-0-9]+ [:0-9]+ UTC ' <<<"$OUT"
+    expect_in "$OUT" "(compatible: Serval $VERSION)"
 }
 
 case_cleanup_refuses_what_javas_refuses() {
@@ -647,8 +649,41 @@ case_cleanup_refuses_what_javas_refuses() {
     run "$ZK_HOME/bin/zkCleanup.sh" "$WORK/not there" -n 3
     expect 1
     expect_in "$OUT$ERR" "Path '$WORK/not there' does not exist."
+}
+
+# five_snapshots DIRECTORY: so many at least, all with their final names.
+five_snapshots() { [[ $(count "$1" 'snapshot.*') -ge 5 ]]; }
+count() { find "$1" -name "$2" | wc -l; }
+
+# Also shows that a setting in JVMFLAGS reaches the server: with snapCount=2 nearly every write ends in a snapshot.
+case_cleanup_keeps_the_newest_snapshots_and_the_server_starts_on_them() {
+    local data=$WORK/real/cleanup i
+    printf 'dataDir=%s\nclientPort=%s\nadmin.enableServer=false\n' "$data" "$PORT2" >"$ZK_HOME/conf/cleanup.cfg"
+    VARIABLES=(SERVER_JVMFLAGS='-Xmx1g -Dzookeeper.snapCount=2' ZOOCFG=cleanup.cfg)
+    run "$ZK_HOME/bin/zkServer.sh" start
+    expect 0 "Starting zookeeper ... STARTED"
+    for ((i = 0; i < 100; i++)); do
+        five_snapshots "$data/version-2" && break
+        run "$ZK_HOME/bin/zkCli.sh" -server "127.0.0.1:$PORT2" -waitforconnection create "/n$i" x
+        expect 0
+    done
+    expect_that "no five snapshots in $data" five_snapshots "$data/version-2"
+    run "$ZK_HOME/bin/zkServer.sh" stop cleanup.cfg
+    expect 0 "Stopping zookeeper ... STOPPED"
+
+    VARIABLES=(ZOOCFG=cleanup.cfg)
     run "$ZK_HOME/bin/zkCleanup.sh" -n 3
     expect 0
+    expect_in "$OUT" "Removing file: "
+    expect_in "$OUT" "$data/version-2/snapshot."
+    expect_that "not three snapshots are left" test "$(count "$data/version-2" 'snapshot.*')" = 3
+    run "$ZK_HOME/bin/zkServer.sh" start cleanup.cfg
+    expect 0 "Starting zookeeper ... STARTED"
+    run "$ZK_HOME/bin/zkCli.sh" -server "127.0.0.1:$PORT2" -waitforconnection get /n0
+    expect 0
+    expect_in "$OUT" x
+    run "$ZK_HOME/bin/zkServer.sh" stop cleanup.cfg
+    expect 0 "Stopping zookeeper ... STOPPED"
 }
 
 # ---- Run -----------------------------------------------------------------------------------------------------
