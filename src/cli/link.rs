@@ -385,8 +385,8 @@ impl Link {
                     failed_in_a_row = 0;
                     let since = Instant::now();
                     if hello.timeout_ms <= 0 {
-                        self.end(State::Closed);
                         self.tell(session_event("Expired"));
+                        self.end(State::Closed);
                         return;
                     }
                     let error = self.serve(&stream, &hello);

@@ -13,12 +13,16 @@ pub mod commands;
 pub mod complete;
 pub mod connect;
 pub mod error;
+#[cfg(test)]
+mod fake;
 pub mod format;
 pub mod link;
 pub mod options;
 pub mod output;
 pub mod path;
 pub mod prompt;
+#[cfg(test)]
+mod session_tests;
 pub mod shell;
 pub mod watches;
 
