@@ -35,6 +35,8 @@ use jiff::tz::TimeZone;
 use output::{Output, Streams};
 use shell::{Flow, SessionOptions, Shell};
 
+use crate::version;
+
 /// Bad arguments of the program itself (`ExitCode.INVALID_INVOCATION`).
 const INVALID_INVOCATION: u8 = 2;
 
@@ -47,7 +49,7 @@ Options:
   -r                          a read-only server will do
   -waitforconnection          wait for a connection before the first command, at most the timeout
   -client-configuration FILE  properties of the client
-  -h, --help                  this text
+  -h, --help, --version       this text, or the version
 
 With a command: runs it and exits with its code (0 done, 1 failed, 127 no such command).
 Without one: a shell on a terminal, else commands from standard input, one a line.";
@@ -133,6 +135,10 @@ pub fn run(arguments: &[String]) -> u8 {
         Streams::default().line(HELP);
         return 0;
     }
+    if arguments.first().is_some_and(|word| word == "--version") {
+        Streams::default().line(&version::own());
+        return 0;
+    }
     let checked = parse_arguments(arguments).and_then(|invocation| {
         invocation.client_configuration.as_deref().map_or(Ok(()), check_client_configuration)?;
         Ok(invocation)
@@ -155,7 +161,9 @@ fn start(invocation: Invocation) -> u8 {
         None => Arc::new(Streams::default()),
     };
     output.line(&format!("Connecting to {}", invocation.server));
-    let opened = Shell::open(&invocation.server, invocation.session, Arc::clone(&output), TimeZone::system());
+    // Where the system's zone cannot be found out, the server's own clock is the best there is.
+    let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
+    let opened = Shell::open(&invocation.server, invocation.session, Arc::clone(&output), zone);
     let mut shell = match opened {
         Ok(shell) => shell,
         Err(failure) => {
@@ -165,7 +173,7 @@ fn start(invocation: Invocation) -> u8 {
     };
     if !invocation.command.is_empty() {
         shell.run_words(&invocation.command);
-        explain_failure(&shell, output.as_ref());
+        shell.explain_failure();
         // Java leaves the session to expire; nobody is served by that.
         shell.leave();
         return shell.exit_code();
@@ -182,24 +190,9 @@ fn start(invocation: Invocation) -> u8 {
             return shell.exit_code();
         }
     }
-    explain_failure(&shell, output.as_ref());
+    shell.explain_failure();
     shell.leave();
     shell.exit_code()
-}
-
-/// `ConnectionLoss` alone helps nobody: say what the system said.
-fn explain_failure(shell: &Shell, output: &dyn Output) {
-    if shell.exit_code() != 0
-        && !shell.client().was_connected()
-        && let Some(trouble) = shell.client().trouble()
-    {
-        output.complaint(&format!("No server answered; last: {trouble}"));
-    }
-}
-
-/// As Java's `Version.getFullVersion`: the ZooKeeper version that this speaks, then our own.
-pub fn full_version() -> String {
-    format!("3.9.4-serval-{}", env!("CARGO_PKG_VERSION"))
 }
 
 #[cfg(test)]

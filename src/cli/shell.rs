@@ -97,6 +97,14 @@ impl Shell {
         self.client.wait_first_round(FIRST_PROMPT_WAIT);
     }
 
+    /// If the last command failed because there never was a connection: why, because `ConnectionLoss` alone helps
+    /// nobody.
+    pub fn explain_failure(&self) {
+        if self.exit_code != 0 {
+            explain(&self.client, self.output.as_ref());
+        }
+    }
+
     /// Ends the session without a word: the program ends with it.
     pub fn leave(&self) {
         self.prints_watches.store(false, Ordering::Relaxed);
@@ -192,7 +200,7 @@ impl Shell {
                 Some(word) => self.prints_watches.store(word == "on", Ordering::Relaxed),
             },
             Builtin::Version => {
-                self.output.line(&format!("ZooKeeper CLI version: {}", super::full_version()))
+                self.output.line(&format!("ZooKeeper CLI version: {}", crate::version::compatible()))
             }
             Builtin::Quit | Builtin::Redo => unreachable!("they decide on the flow, in `execute`"),
         }
@@ -228,20 +236,30 @@ fn connect(
     prints_watches: &Arc<AtomicBool>,
 ) -> Result<Client, Failure> {
     let connect = ConnectString::parse(server).map_err(Failure::Text)?;
-    let (output, prints_watches) = (Arc::clone(output), Arc::clone(prints_watches));
+    let (sink, prints_watches) = (Arc::clone(output), Arc::clone(prints_watches));
     let client = Client::open(Settings {
         connect,
         session_timeout: options.timeout,
         read_only: options.read_only,
         watcher: Arc::new(move |event| {
             if prints_watches.load(Ordering::Relaxed) {
-                output.event(&format!("\nWATCHER::\n\n{event}"));
+                sink.event(&format!("\nWATCHER::\n\n{event}"));
             }
         }),
     });
     if options.wait_for_connection && !client.wait_connected(options.timeout) {
+        explain(&client, output.as_ref());
         client.close();
         return Err(KeeperError { code: local::CONNECTION_LOSS, path: None }.into());
     }
     Ok(client)
+}
+
+/// What the system said about the server that was tried last, if none ever answered.
+fn explain(client: &Client, output: &dyn Output) {
+    if !client.was_connected()
+        && let Some(trouble) = client.trouble()
+    {
+        output.complaint(&format!("No server answered; last: {trouble}"));
+    }
 }
