@@ -12,6 +12,11 @@ fn main() -> ExitCode {
         .format_timestamp_millis()
         .format_target(false)
         .init();
+    // What zkCleanup.sh calls: Java's PurgeTxnLog, a tool of its own that shares only the program file.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("purge", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return ExitCode::from(u8::try_from(storage::purge::purge_command(rest)).unwrap_or(1));
+    }
     let command = match args::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,
         Err(error) => return fail(error, UsageError::EXIT_CODE),

@@ -27,6 +27,8 @@ mod housekeeping;
 mod input;
 mod inspect;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, ClientStats, Clients, Close, ConnId, Phase};
 pub use input::Input;
