@@ -6,7 +6,8 @@
 //!
 //! [`table`] has the one list of names: each field of `Metrics` is declared there with its unit and its
 //! meaning, beside Java's names whose notion does not exist here (thread queues, caches, Netty). Those are
-//! exported as zeros, because dashboards break on absent series. `docs/metrics.md` is checked against it.
+//! exported as zeros, because dashboards break on absent series. The tables of `docs/operations.md`
+//! are printed from it.
 //!
 //! # Invariants
 //!
@@ -18,6 +19,8 @@ mod gauges;
 mod keyed;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use gauges::{GAUGES, Gauge, GaugeSet, Gauges, LeaderGauges, Number, QuotaGauges, gauge_sets, round4};
 pub use keyed::{KEYS_MAX, Keyed, OVERFLOW_KEY, namespace_of};
