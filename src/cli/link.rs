@@ -1,4 +1,3 @@
-#![allow(clippy::disallowed_methods)] // A program of its own, with its own clock: the lint guards the server.
 //! The connection behind a [`Client`](super::client::Client): one session over as many sockets as it takes.
 //!
 //! One thread opens a socket to one server after the other, shakes hands, sends credentials and watches
@@ -14,6 +13,9 @@
 //!    be able to take replies off a socket on which a caller is stuck.
 //! 3. Every packet is answered exactly once: by its reply, or with the reason why none can come.
 //! 4. Events are told in the order in which they came, each before any answer that came after it.
+
+// The lint guards the machines of the server; this is a program of its own, with a clock of its own.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -184,11 +184,15 @@ fn start(invocation: Invocation) -> u8 {
         return prompt.run(shell);
     }
     output.line("JLine support is disabled");
-    for line in std::io::stdin().lock().lines() {
-        let Ok(line) = line else { break };
-        if shell.run_line(&line) == Flow::Quit {
+    let mut stdin = std::io::stdin().lock();
+    let mut line = Vec::new();
+    // An error of standard input ends it like its end does.
+    while stdin.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+        let text = String::from_utf8_lossy(&line);
+        if shell.run_line(text.trim_end_matches(['\r', '\n'])) == Flow::Quit {
             return shell.exit_code();
         }
+        line.clear();
     }
     shell.explain_failure();
     shell.leave();
