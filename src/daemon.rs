@@ -9,15 +9,16 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::admin::views::ConfigView;
-use crate::config::{self, Config, HostPort};
+use crate::config::{self, Config, HostPort, Loaded};
 use crate::ids::{HashMap, ServerId, SessionId};
 use crate::pipeline::Rules;
-use crate::reactor::{Clock, Fatal, Host, Reactor, Settings};
+use crate::reactor::{Clock, Fatal, Host, Port, Reactor, Service, Settings};
 use crate::server::{ConnectionTokens, Options, Server};
 use crate::storage::{
     self, BadNode, Base, Compression, DataDirs, LoadOptions, LogOptions, SnapshotSink, SnapshotWriter,
     StorageError, TxnLog,
 };
+use crate::time::Millis;
 use crate::tree::{Observer, OpResult, Tree, TreeLoader, TreeOptions};
 use crate::wire::records::{AclList, StatPersisted};
 use crate::wire::reply::EventType;
@@ -25,6 +26,15 @@ use crate::wire::txn::{Txn, TxnHeader};
 
 /// Java's standalone server calls itself 1, whatever `myid` says.
 const STANDALONE_ID: ServerId = ServerId(1);
+
+/// Connections that may wait to be accepted, where nothing is configured; Java's number.
+const BACKLOG: u32 = 50;
+
+/// Silence that ends a connection for metrics; Jetty's default.
+const IDLE: Millis = Millis(30_000);
+
+/// Java's exit code for an AdminServer that cannot start.
+const ADMIN_EXIT_CODE: i32 = 4;
 
 /// Why the server does not start, or had to stop: one line, and Java's exit code.
 #[derive(Debug)]
@@ -47,7 +57,8 @@ impl From<StorageError> for Stopped {
 
 /// Runs a standalone server until it is told to stop. `announce` is handed the one line that says where it
 /// listens and where its data is.
-pub fn run(config: &Config, announce: impl FnOnce(&str)) -> Result<(), Stopped> {
+pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopped> {
+    let config = &configured.config;
     let clock = Clock::start();
     let places = &config.directories;
     let (dirs, lock) = DataDirs::open(&places.data_dir, &places.data_log_dir, places.auto_create)?;
@@ -57,23 +68,20 @@ pub fn run(config: &Config, announce: impl FnOnce(&str)) -> Result<(), Stopped> 
     let Some(address) = &config.client_port.address else {
         return Err(Stopped { line: "clientPort is not set: nobody could connect".into(), exit_code: 2 });
     };
-    let listener = bind("clientPort", address, config.client_port.backlog.unwrap_or(50))?;
-    let metrics = match &config.metrics_port {
-        Some(port) => Some(bind("metricsProvider.httpPort", &port.address, 50)?),
-        None => None,
-    };
+    let listener = bind("clientPort", address, config.client_port.backlog.unwrap_or(BACKLOG))?;
+    let http = http_ports(configured)?;
     let bound = listener.local_addr().map_or(address.port, |bound| bound.port());
 
-    let loaded = load(config, &dirs, &clock)?;
-    let fresh = loaded.replayed == 0;
-    let mut server = Server::new(options(config), loaded.tree, loaded.sessions, clock.now());
-    server.metrics.startup_txns_loaded.add(loaded.replayed);
-    if loaded.base_missing {
+    let data = load(config, &dirs, &clock)?;
+    let fresh = data.replayed == 0;
+    let mut server = Server::new(options(config), data.tree, data.sessions, clock.now());
+    server.metrics.startup_txns_loaded.add(data.replayed);
+    if data.base_missing {
         write_first_snapshot(&mut server, &dirs, config)?;
     }
     let log = TxnLog::new(&dirs, log_options(config), server.last_zxid());
-    let host = Host::new(clock, config_view(config, &dirs, bound));
-    let mut reactor = Reactor::new(server, host, log, &dirs, listener, metrics, settings(config))?;
+    let host = Host::new(clock, config_view(configured, &dirs, bound));
+    let mut reactor = Reactor::new(server, host, log, &dirs, listener, http, settings(config))?;
     if !fresh {
         // As Java does at every start: what was replayed now need not be replayed again.
         reactor.start_snapshot();
@@ -87,6 +95,37 @@ pub fn run(config: &Config, announce: impl FnOnce(&str)) -> Result<(), Stopped> 
     reactor.run()?;
     drop(lock);
     Ok(())
+}
+
+/// The ports for metrics and for the AdminServer's commands.
+fn http_ports(configured: &Loaded) -> Result<Vec<Port>, Stopped> {
+    let config = &configured.config;
+    let mut ports = Vec::new();
+    if let Some(port) = &config.metrics_port {
+        let listener = bind("metricsProvider.httpPort", &port.address, BACKLOG)?;
+        ports.push(Port {
+            listener,
+            service: Service::Metrics { process_series: port.process_series },
+            idle: IDLE,
+        });
+    }
+    if let Some(port) = &config.admin_port {
+        match bind("admin.serverPort", &port.address, BACKLOG) {
+            Ok(listener) => {
+                ports.push(Port {
+                    listener,
+                    service: Service::Commands { url: port.command_url.clone() },
+                    idle: Millis(port.idle_timeout_ms),
+                });
+            }
+            // Nobody asked for this port by name: a server that others depend on starts without it.
+            Err(stopped) if !port.wanted => {
+                log::warn!("{}; the HTTP commands are off (admin.enableServer=false says so)", stopped.line);
+            }
+            Err(stopped) => return Err(Stopped { exit_code: ADMIN_EXIT_CODE, ..stopped }),
+        }
+    }
+    Ok(ports)
 }
 
 fn shown(host: &str) -> String {
@@ -130,7 +169,7 @@ fn bind(key: &str, address: &HostPort, backlog: u32) -> Result<TcpListener, Stop
 }
 
 /// What the files hold.
-struct Loaded {
+struct Data {
     tree: Tree,
     sessions: Vec<(SessionId, i32)>,
     replayed: u64,
@@ -139,7 +178,7 @@ struct Loaded {
 }
 
 /// Snapshot into tree, log onto tree, and the ephemerals of sessions that are no more taken away.
-fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Loaded, Stopped> {
+fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Data, Stopped> {
     let started = clock.mono();
     let load_options = load_options(config);
     let tree_options = tree_options(config);
@@ -204,7 +243,7 @@ fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Loaded, Stopp
         tree.node_count()
     );
     let base_missing = matches!(base, Base::New | Base::TrustedLogs);
-    Ok(Loaded { tree, sessions: sessions.into_iter().collect(), replayed, base_missing })
+    Ok(Data { tree, sessions: sessions.into_iter().collect(), replayed, base_missing })
 }
 
 /// Ephemerals whose session is in no table: their owner can never come back (`ZooKeeperServer.killSession`).
@@ -379,11 +418,11 @@ fn settings(config: &Config) -> Settings {
         purge_every_ms: config.purge.interval_ms,
         snapshots_kept: config.purge.snapshots_kept as usize,
         tcp_keep_alive: config.client_port.tcp_keep_alive,
-        process_series: config.metrics_port.as_ref().is_some_and(|port| port.process_series),
     }
 }
 
-fn config_view(config: &Config, dirs: &DataDirs, client_port: u16) -> ConfigView {
+fn config_view(configured: &Loaded, dirs: &DataDirs, client_port: u16) -> ConfigView {
+    let config = &configured.config;
     ConfigView {
         client_port: i32::from(client_port),
         secure_client_port: -1,
@@ -396,7 +435,7 @@ fn config_view(config: &Config, dirs: &DataDirs, client_port: u16) -> ConfigView
         client_port_listen_backlog: config.client_port.backlog.map_or(-1, |backlog| backlog as i32),
         server_id: 0,
         quorum: None,
-        file_text: None,
-        settings: Vec::new(),
+        file_text: configured.file_text.clone(),
+        settings: configured.in_force.clone(),
     }
 }

@@ -55,7 +55,7 @@ fn run(start: &Start) -> ExitCode {
             2,
         );
     }
-    match daemon::run(&loaded.config, say) {
+    match daemon::run(&loaded, say) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stopped) => fail(&stopped.line, u8::try_from(stopped.exit_code).unwrap_or(1)),
     }

@@ -58,7 +58,6 @@ pub enum Part {
     Tls,
     Sasl,
     AuthSchemes,
-    AdminServer,
     AdminSnapshots,
     Audit,
 }
@@ -69,7 +68,6 @@ impl fmt::Display for Part {
             Part::Tls => "TLS",
             Part::Sasl => "SASL",
             Part::AuthSchemes => "authentication by other schemes than digest and ip",
-            Part::AdminServer => "the AdminServer (HTTP commands)",
             Part::AdminSnapshots => "snapshot and restore over HTTP",
             Part::Audit => "the audit log",
         })
@@ -146,7 +144,6 @@ use Treatment::{Ensemble, Honoured, Ignored, NotApplicable, NotBuilt};
 const TLS: Treatment = NotBuilt(Part::Tls);
 const SASL: Treatment = NotBuilt(Part::Sasl);
 const SCHEMES: Treatment = NotBuilt(Part::AuthSchemes);
-const ADMIN: Treatment = NotBuilt(Part::AdminServer);
 const SNAPSHOTS: Treatment = NotBuilt(Part::AdminSnapshots);
 const AUDIT: Treatment = NotBuilt(Part::Audit);
 
@@ -391,15 +388,15 @@ pub const SECTIONS: &[Section] = &[
             "settings of other metrics providers"),
         key("readonlymode.enabled",     "false", Jvm, Honoured,
             "a member without quorum serves read-only clients; also whitelists `isro`"),
-        key("admin.enableServer",       "true", Property, ADMIN,
+        key("admin.enableServer",       "true", Property, Honoured,
             "the HTTP commands (AdminServer); `false` switches them off"),
-        key("admin.serverAddress",      "0.0.0.0", Property, ADMIN,
+        key("admin.serverAddress",      "0.0.0.0", Property, Honoured,
             "address of the HTTP commands"),
-        key("admin.serverPort",         "8080", Property, ADMIN,
+        key("admin.serverPort",         "8080", Property, Honoured,
             "port of the HTTP commands"),
-        key("admin.commandURL",         "/commands", Property, ADMIN,
+        key("admin.commandURL",         "/commands", Property, Honoured,
             "path of the HTTP commands"),
-        key("admin.idleTimeout",        "30000", Property, ADMIN,
+        key("admin.idleTimeout",        "30000", Property, Honoured,
             "ms after which an idle HTTP connection is closed"),
         key("admin.httpVersion",        "11",   Property, TLS,
             "HTTP version under TLS"),

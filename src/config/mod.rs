@@ -209,6 +209,8 @@ pub struct AdminPort {
     pub command_url: String,
     /// Silence after which a connection is closed.
     pub idle_timeout_ms: u64,
+    /// Somebody asked for it; by default it is on, but not worth failing a start for.
+    pub wanted: bool,
 }
 
 /// Everything that only members of an ensemble make use of.

@@ -324,7 +324,8 @@ fn admin_port(s: &mut Settings) -> Option<AdminPort> {
     let command_url = s.text("admin.commandURL").unwrap_or("/commands").to_owned();
     let idle_timeout_ms = s.property_int("admin.idleTimeout", 1) as u64;
     let enabled = !s.property_word("admin.enableServer", ["false", "true"]);
-    enabled.then_some(AdminPort { address: HostPort { host, port }, command_url, idle_timeout_ms })
+    let wanted = s.has("admin.enableServer") || s.has("admin.serverPort");
+    enabled.then_some(AdminPort { address: HostPort { host, port }, command_url, idle_timeout_ms, wanted })
 }
 
 /// The three switches of SASL between servers depend on each other, whether or not SASL is built.

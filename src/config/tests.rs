@@ -339,7 +339,7 @@ fn each_group_of_settings_is_read() {
     }
     assert!(config.read_only_mode);
     let address = HostPort { host: "::1".into(), port: 9090 };
-    let admin_port = AdminPort { address, command_url: "/do".into(), idle_timeout_ms: 30_000 };
+    let admin_port = AdminPort { address, command_url: "/do".into(), idle_timeout_ms: 30_000, wanted: true };
     assert_eq!(config.admin_port, Some(admin_port));
     assert_eq!(config.client_port.backlog, Some(9));
     assert!(config.client_port.tcp_keep_alive && !config.directories.auto_create);

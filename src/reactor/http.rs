@@ -1,4 +1,4 @@
-//! The HTTP port: scrapers of metrics, on the same poll as everything else.
+//! The HTTP ports: metrics for scrapers and commands for operators, on the same poll as everything else.
 //!
 //! Connections here are few and their answers made at once; `admin::http` knows the protocol.
 
@@ -12,19 +12,39 @@ use slab::Slab;
 
 use super::HTTP;
 use super::host::Inspector;
+use crate::admin::commands;
 use crate::admin::http::{self, Step};
 use crate::admin::prometheus::{self, ProcessView};
 use crate::admin::views::Inspect;
 use crate::time::{Instant, Millis, Now};
 
+/// Tokens kept for listening ports, before those of connections.
+const PORTS_MAX: usize = 8;
+
 /// Connections at a time; a scraper needs one.
 const CONNECTIONS_MAX: usize = 64;
 
-/// A connection that has said nothing for this long makes room for another.
-const IDLE: Millis = Millis(30_000);
+/// What a port answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Prometheus text; with the `process_*` series if so configured.
+    Metrics { process_series: bool },
+    /// The AdminServer's commands, below this path.
+    Commands { url: String },
+}
+
+/// A bound port and what it answers.
+pub struct Port {
+    pub listener: std::net::TcpListener,
+    pub service: Service,
+    /// A connection that has said nothing for this long makes room for another.
+    pub idle: Millis,
+}
 
 struct Conn {
     stream: TcpStream,
+    /// Index of the port it came in by.
+    port: usize,
     input: Vec<u8>,
     output: Vec<u8>,
     keep_alive: bool,
@@ -32,23 +52,20 @@ struct Conn {
 }
 
 pub struct Http {
-    listener: Option<TcpListener>,
+    ports: Vec<(TcpListener, Service, Millis)>,
     conns: Slab<Conn>,
-    /// Export the `process_*` series.
-    process_series: bool,
 }
 
 impl Http {
-    pub fn new(
-        registry: &Registry,
-        listener: Option<std::net::TcpListener>,
-        process_series: bool,
-    ) -> io::Result<Http> {
-        let mut listener = listener.map(TcpListener::from_std);
-        if let Some(listener) = &mut listener {
-            registry.register(listener, Token(HTTP), Interest::READABLE)?;
+    pub fn new(registry: &Registry, ports: Vec<Port>) -> io::Result<Http> {
+        assert!(ports.len() <= PORTS_MAX, "tokens of ports and connections must not meet");
+        let mut bound = Vec::new();
+        for (i, port) in ports.into_iter().enumerate() {
+            let mut listener = TcpListener::from_std(port.listener);
+            registry.register(&mut listener, Token(HTTP + i), Interest::READABLE)?;
+            bound.push((listener, port.service, port.idle));
         }
-        Ok(Http { listener, conns: Slab::new(), process_series })
+        Ok(Http { ports: bound, conns: Slab::new() })
     }
 
     pub fn event(
@@ -59,22 +76,20 @@ impl Http {
         inspector: &mut Inspector<'_>,
         now: Now,
     ) {
-        match token.checked_sub(HTTP + 1) {
-            None => self.accept(registry, now.mono),
-            Some(key) => {
-                let Some(conn) = self.conns.get_mut(key) else { return };
-                conn.idle_at = now.mono + IDLE;
-                let readable = event.is_readable() || event.is_read_closed();
-                if !(readable && !conn.read() || conn.serve(self.process_series, inspector)) {
-                    return;
-                }
-                self.conns.remove(key);
-            }
+        let Some(key) = token.checked_sub(HTTP + PORTS_MAX) else {
+            return self.accept(registry, token - HTTP, now.mono);
+        };
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let (_, service, idle) = &self.ports[conn.port];
+        conn.idle_at = now.mono + *idle;
+        let open = !(event.is_readable() || event.is_read_closed()) || conn.read();
+        if !open || conn.serve(service, inspector) {
+            self.conns.remove(key);
         }
     }
 
-    fn accept(&mut self, registry: &Registry, now: Instant) {
-        let Some(listener) = &self.listener else { return };
+    fn accept(&mut self, registry: &Registry, port: usize, now: Instant) {
+        let Some((listener, _, idle)) = self.ports.get(port) else { return };
         loop {
             let Ok((mut stream, _)) = listener.accept() else { return };
             if self.conns.len() >= CONNECTIONS_MAX {
@@ -84,15 +99,15 @@ impl Http {
                 continue;
             }
             let entry = self.conns.vacant_entry();
-            let token = Token(HTTP + 1 + entry.key());
+            let token = Token(HTTP + PORTS_MAX + entry.key());
             if registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_ok() {
-                let idle_at = now + IDLE;
                 entry.insert(Conn {
                     stream,
+                    port,
                     input: Vec::new(),
                     output: Vec::new(),
                     keep_alive: true,
-                    idle_at,
+                    idle_at: now + *idle,
                 });
             }
         }
@@ -116,11 +131,14 @@ impl Conn {
     }
 
     /// Answers what is complete and sends. True if the connection is to be closed.
-    fn serve(&mut self, process_series: bool, inspector: &mut Inspector<'_>) -> bool {
+    fn serve(&mut self, service: &Service, inspector: &mut Inspector<'_>) -> bool {
         while self.keep_alive && self.output.is_empty() {
-            let step = http::serve(&self.input, &mut |request| {
-                let process = process_series.then(|| process(inspector));
-                prometheus::handle(request, inspector, process.as_ref())
+            let step = http::serve(&self.input, &mut |request| match service {
+                Service::Metrics { process_series } => {
+                    let process = process_series.then(|| process(inspector));
+                    prometheus::handle(request, inspector, process.as_ref())
+                }
+                Service::Commands { url } => commands::handle(request, url, inspector),
             });
             match step {
                 Step::NeedMore => return false,

@@ -18,6 +18,7 @@ mod socket;
 
 pub use clock::Clock;
 pub use host::Host;
+pub use http::{Port, Service};
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -68,8 +69,6 @@ pub struct Settings {
     pub purge_every_ms: Option<u64>,
     pub snapshots_kept: usize,
     pub tcp_keep_alive: bool,
-    /// Prometheus text has the `process_*` series.
-    pub process_series: bool,
 }
 
 /// Why the process must end.
@@ -162,7 +161,7 @@ impl Reactor {
         log: TxnLog,
         dirs: &DataDirs,
         listener: std::net::TcpListener,
-        http: Option<std::net::TcpListener>,
+        http: Vec<Port>,
         settings: Settings,
     ) -> Result<Reactor, Fatal> {
         let poll = Poll::new().map_err(system("make a poll"))?;
@@ -175,8 +174,7 @@ impl Reactor {
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)
             .map_err(system("listen for clients"))?;
-        let http = http::Http::new(poll.registry(), http, settings.process_series)
-            .map_err(system("listen for HTTP"))?;
+        let http = http::Http::new(poll.registry(), http).map_err(system("listen for HTTP"))?;
         let clock = host.clock;
         let now = clock.now();
         let helpers = Helpers::start(dirs, settings.compression, settings.load_options, waker, clock)

@@ -672,7 +672,7 @@ fn any_request() -> impl Strategy<Value = (Op, Vec<u8>)> {
     let path =
         prop::sample::select(vec!["/", "/a", "/a/b", "/a/c", "/d", "/d/e", "/zookeeper/x", "bad", "/a/"]);
     let version = prop::sample::select(vec![-1, -1, 0, 1]);
-    let write = (path, 0i32..8, version, prop::collection::vec(any::<u8>(), 0..8), 0..8usize).prop_map(
+    (path, 0i32..8, version, prop::collection::vec(any::<u8>(), 0..8), 0..8usize).prop_map(
         |(path, flags, version, data, what)| match what {
             0 | 1 => (Op::Create, create(path, &data, flags)),
             2 => (Op::Create2, create(path, &data, flags)),
@@ -688,8 +688,7 @@ fn any_request() -> impl Strategy<Value = (Op, Vec<u8>)> {
                 (Op::SetAcl, body)
             }
         },
-    );
-    write
+    )
 }
 
 proptest! {
