@@ -1,9 +1,7 @@
 //! Which nodes go by themselves: the ephemerals of each session, containers, TTL nodes.
 //!
 //! Lists run through the nodes' [`Rare`] records, so that a node joins and leaves in constant time and no list holds
-//! a path. Containers are on one of three lists, so that the ones to delete are found without looking at
-//! the others: those with children, those that have had children and have none, those never used (in order of
-//! their last write). TTL nodes without children are sorted by deadline.
+//! a path. Whatever waits for a time is sorted by it. So the nodes to delete are found without looking at others.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +12,14 @@ use crate::ids::{HashMap, SessionId};
 
 /// Values of [`Rare::list`].
 const NOWHERE: u32 = 0;
+/// On the list of a session.
 const SESSION: u32 = 1;
-const TTL: u32 = 2;
-const CONTAINERS_BUSY: u32 = 3;
-const CONTAINERS_LEFT: u32 = 4;
-const CONTAINERS_UNUSED: u32 = 5;
+/// On the list of containers that have had children and have none.
+const LEFT: u32 = 2;
+/// Among the containers that never had children.
+const UNUSED: u32 = 3;
+/// Among the TTL nodes without children.
+const TTL: u32 = 4;
 
 #[derive(Clone, Copy, Default)]
 struct List {
@@ -29,8 +30,10 @@ struct List {
 pub struct Owners {
     sessions: HashMap<SessionId, List>,
     ephemerals: usize,
-    containers: [List; 3],
-    /// (deadline in wall milliseconds, node).
+    left: List,
+    /// (mtime, node).
+    unused: BTreeSet<(i64, u32)>,
+    /// (mtime + TTL, node).
     ttls: BTreeSet<(i64, u32)>,
 }
 
@@ -47,7 +50,8 @@ impl Owners {
         Owners {
             sessions: HashMap::default(),
             ephemerals: 0,
-            containers: [List::default(); 3],
+            left: List::default(),
+            unused: BTreeSet::new(),
             ttls: BTreeSet::new(),
         }
     }
@@ -58,10 +62,8 @@ impl Owners {
         debug_assert_eq!(rares[rare].list, NOWHERE);
         let place = place(filing);
         rares[rare].list = place;
-        if let NodeKind::Ttl { ms } = filing.kind
-            && place == TTL
-        {
-            self.ttls.insert((filing.mtime.saturating_add(ms), id));
+        if let Some((sorted, key)) = self.sorted(place, filing) {
+            sorted.insert((key, id));
         }
         if let Some(list) = self.list(place, filing.kind) {
             list.len += 1;
@@ -83,10 +85,8 @@ impl Owners {
         let rare = rare_of(nodes, id);
         let Rare { list: place, next, prev, .. } = rares[rare];
         rares[rare].list = NOWHERE;
-        if let NodeKind::Ttl { ms } = filing.kind
-            && place == TTL
-        {
-            self.ttls.remove(&(filing.mtime.saturating_add(ms), id));
+        if let Some((sorted, key)) = self.sorted(place, filing) {
+            sorted.remove(&(key, id));
         }
         let mut gone = false;
         if let Some(list) = self.list(place, filing.kind) {
@@ -135,14 +135,14 @@ impl Owners {
         (next != 0).then_some(next)
     }
 
-    /// Containers that have had children and have none.
+    /// The first container that has had children and has none; [`Owners::next_of`] leads on.
     pub fn first_left_container(&self) -> Option<u32> {
-        Some(self.containers[1].first).filter(|id| *id != 0)
+        (self.left.first != 0).then_some(self.left.first)
     }
 
-    /// Containers that never had children, the longest unwritten first.
-    pub fn first_unused_container(&self) -> Option<u32> {
-        Some(self.containers[2].first).filter(|id| *id != 0)
+    /// Containers that never had children and were last written to before `mtime`.
+    pub fn unused_containers(&self, mtime: i64) -> impl Iterator<Item = u32> {
+        self.unused.range(..(mtime, 0)).map(|(_, id)| *id)
     }
 
     /// TTL nodes without children whose deadline is before `wall_ms`.
@@ -152,15 +152,21 @@ impl Owners {
 
     /// Memory held, in bytes, by estimate: what the links in the records do not cover.
     pub fn memory(&self) -> usize {
-        self.sessions.capacity() * 32 + self.ttls.len() * 24
+        self.sessions.capacity() * 32 + (self.unused.len() + self.ttls.len()) * 24
     }
 
     fn list(&mut self, place: u32, kind: NodeKind) -> Option<&mut List> {
         match (place, kind) {
             (SESSION, NodeKind::Ephemeral(session)) => Some(self.sessions.entry(session).or_default()),
-            (CONTAINERS_BUSY..=CONTAINERS_UNUSED, _) => {
-                Some(&mut self.containers[(place - CONTAINERS_BUSY) as usize])
-            }
+            (LEFT, _) => Some(&mut self.left),
+            _ => None,
+        }
+    }
+
+    fn sorted(&mut self, place: u32, filing: &Filing) -> Option<(&mut BTreeSet<(i64, u32)>, i64)> {
+        match (place, filing.kind) {
+            (TTL, NodeKind::Ttl { ms }) => Some((&mut self.ttls, filing.mtime.saturating_add(ms))),
+            (UNUSED, _) => Some((&mut self.unused, filing.mtime)),
             _ => None,
         }
     }
@@ -170,10 +176,9 @@ fn place(filing: &Filing) -> u32 {
     match filing.kind {
         NodeKind::Persistent => NOWHERE,
         NodeKind::Ephemeral(_) => SESSION,
-        NodeKind::Container if filing.children > 0 => CONTAINERS_BUSY,
-        NodeKind::Container if filing.cversion > 0 => CONTAINERS_LEFT,
-        NodeKind::Container => CONTAINERS_UNUSED,
-        NodeKind::Ttl { .. } if filing.children > 0 => NOWHERE,
+        NodeKind::Container | NodeKind::Ttl { .. } if filing.children > 0 => NOWHERE,
+        NodeKind::Container if filing.cversion > 0 => LEFT,
+        NodeKind::Container => UNUSED,
         NodeKind::Ttl { .. } => TTL,
     }
 }

@@ -3,7 +3,7 @@
 use super::Tree;
 use super::acl;
 use super::store::{ROOT, Store};
-use super::types::{AclId, NodeId, NodeKind, NodeState, QuotaUsage, QuotaVerdict, shown};
+use super::types::{AclId, NodeId, NodeState, QuotaUsage, QuotaVerdict, shown};
 use crate::ids::{SessionId, Zxid};
 use crate::wire::records::{AclList, Stat};
 
@@ -137,10 +137,9 @@ impl Tree {
         let store = &self.store;
         let owners = store.owners();
         let left = std::iter::successors(owners.first_left_container(), |id| store.next_owned(*id));
-        let unused = std::iter::successors(owners.first_unused_container(), |id| store.next_owned(*id))
-            .take_while(|id| {
-                never_used_ms_max != 0 && wall_ms.saturating_sub(store.node(*id).mtime) > never_used_ms_max
-            });
+        let written_before =
+            if never_used_ms_max == 0 { i64::MIN } else { wall_ms.saturating_sub(never_used_ms_max) };
+        let unused = owners.unused_containers(written_before);
         left.chain(unused).chain(owners.expired_ttls(wall_ms)).take(limit).map(|id| store.path(id)).collect()
     }
 
@@ -171,11 +170,5 @@ impl Store {
 
     pub fn acl_of(&self, id: u32) -> AclList<'_> {
         self.acls.list(self.acl_slot(id))
-    }
-}
-
-impl NodeKind {
-    pub fn is_ephemeral(self) -> bool {
-        matches!(self, NodeKind::Ephemeral(_))
     }
 }

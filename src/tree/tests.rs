@@ -56,7 +56,8 @@ fn history(requests: Vec<Request>) -> History {
             session: SessionId(100 + n % 3),
             cxid: 1,
             zxid: Zxid(n + 1),
-            time: 1000 + n,
+            // Not in order: clocks jump.
+            time: 1000 + n * 7 % 60,
             kind: 0,
         };
         if let Request::Close { session } = request {

@@ -18,6 +18,14 @@ pub struct TreeOptions {
     pub emulate_353_ttl: bool,
 }
 
+impl TreeOptions {
+    /// Java emulates only where it knows extended types; otherwise a negative owner is a session of a server with
+    /// an id above 127.
+    fn emulates_353(self) -> bool {
+        self.emulate_353_ttl && self.extended_types
+    }
+}
+
 impl Default for TreeOptions {
     fn default() -> TreeOptions {
         TreeOptions { digest: true, extended_types: false, emulate_353_ttl: false }
@@ -80,7 +88,7 @@ impl NodeKind {
         if owner == CONTAINER_OWNER {
             return NodeKind::Container;
         }
-        if options.emulate_353_ttl && owner < 0 {
+        if options.emulates_353() && owner < 0 {
             return NodeKind::Ttl { ms: owner & i64::MAX };
         }
         let ms = owner & TTL_MS_MAX;
@@ -96,7 +104,7 @@ impl NodeKind {
             NodeKind::Persistent => 0,
             NodeKind::Ephemeral(session) => session.0,
             NodeKind::Container => CONTAINER_OWNER,
-            NodeKind::Ttl { ms } if options.emulate_353_ttl => ms | CONTAINER_OWNER,
+            NodeKind::Ttl { ms } if options.emulates_353() => ms | CONTAINER_OWNER,
             // A TTL out of range is refused when it is asked for. A log of a Java server that did not refuse it
             // (client-protocol.md 19) gives a node that stays, where Java cannot start any more.
             NodeKind::Ttl { ms } if (1..=TTL_MS_MAX).contains(&ms) => TTL_MARK | ms,
