@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{Failure, KeeperError};
-use super::link::{Effect, Link, Pending, Settings, State, strip_chroot};
+use super::event::State;
+use super::link::{Effect, Link, Pending, Settings, strip_chroot};
 use super::path;
 use super::watches::{WatchKind, WatcherType};
 use crate::wire::error::ErrorCode;

@@ -11,7 +11,8 @@ use socket2::{Domain, Socket, Type};
 
 use super::client::Client;
 use super::connect::ConnectString;
-use super::link::{Event, Settings};
+use super::event::Event;
+use super::link::Settings;
 use crate::wire::jute::{self, MAX_BUFFER_DEFAULT, Reader};
 use crate::wire::op::Op;
 use crate::wire::records::Stat;

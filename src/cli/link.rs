@@ -18,14 +18,16 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::connect::ConnectString;
 use super::error::local;
+use super::event::{Event, State};
+use super::socket::{self, Frames, Hello, REPLY_BYTES_MAX, RwProbe};
 use super::watches::{WatchKind, WatcherType, Watches};
 use crate::ids::Xid;
 use crate::wire::error::ErrorCode;
@@ -34,76 +36,13 @@ use crate::wire::op::Op;
 use crate::wire::reply::ReplyHeader;
 use crate::wire::request::{ConnectRequest, RequestHeader};
 
-/// The largest reply taken, in bytes. Java's client stops at `jute.maxbuffer` (1 MiB) and cannot list a node
-/// with very many children; the server has no limit on replies, so there is no reason to share that one.
-const REPLY_BYTES_MAX: usize = 256 << 20;
-/// The largest answer to a handshake, in bytes; a real one has 37. Anything else is no ZooKeeper server.
-const HANDSHAKE_BYTES_MAX: usize = 1024;
 /// Between two rounds through the list of servers, none of which answered.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 /// Java's `MAX_SEND_PING_INTERVAL`.
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// First and longest wait between two looks for a server that is not read-only.
-const RW_PROBE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 const XID_AUTH: i32 = -4;
 const XID_SET_WATCHES: i32 = -8;
-
-/// State of the session, by Java's names (`ZooKeeper.States`), which the prompt shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Connecting,
-    Connected,
-    ConnectedReadOnly,
-    /// Closed by us, or expired.
-    Closed,
-    AuthFailed,
-}
-
-impl State {
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Connecting => "CONNECTING",
-            State::Connected => "CONNECTED",
-            State::ConnectedReadOnly => "CONNECTEDREADONLY",
-            State::Closed => "CLOSED",
-            State::AuthFailed => "AUTH_FAILED",
-        }
-    }
-
-    pub fn is_alive(self) -> bool {
-        !matches!(self, State::Closed | State::AuthFailed)
-    }
-
-    /// What a request gets that can have no reply any more.
-    fn lost_code(self) -> i32 {
-        match self {
-            State::AuthFailed => ErrorCode::AuthFailed.code(),
-            State::Closed => ErrorCode::SessionExpired.code(),
-            _ => local::CONNECTION_LOSS,
-        }
-    }
-}
-
-/// What a watcher is told; prints as Java's `WatchedEvent` does since 3.9.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// `KeeperState`.
-    pub state: &'static str,
-    /// `EventType`; `None` for the events about the session itself.
-    pub kind: &'static str,
-    /// Without the chroot.
-    pub path: Option<String>,
-    /// -1 where the server does not say.
-    pub zxid: i64,
-}
-
-impl std::fmt::Display for Event {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = self.path.as_deref().unwrap_or("null");
-        write!(f, "WatchedEvent state:{} type:{} path:{path} zxid: {}", self.state, self.kind, self.zxid)
-    }
-}
 
 /// Called for every event, by the reader thread: it must not wait for an answer of the same client.
 pub type Watcher = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -333,7 +272,7 @@ impl Link {
             let _ = closed.wait_at_most(limit);
         }
         self.end(State::Closed);
-        self.tell(session_event("Closed"));
+        self.tell(Event::of_session("Closed"));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -387,7 +326,7 @@ impl Link {
                     failed_in_a_row = 0;
                     let since = Instant::now();
                     if hello.timeout_ms <= 0 {
-                        self.tell(session_event("Expired"));
+                        self.tell(Event::of_session("Expired"));
                         self.end(State::Closed);
                         return;
                     }
@@ -442,44 +381,28 @@ impl Link {
         self.changed.notify_all();
         self.tell_all(events);
         if !silent {
-            self.tell(session_event("Disconnected"));
+            self.tell(Event::of_session("Disconnected"));
         }
     }
 
     /// Connects to one server and sends the connect request.
     fn shake_hands(&self, host: &str, port: u16, servers: usize) -> io::Result<(TcpStream, Hello)> {
-        let (request, limit) = {
+        let (last_zxid_seen, session, password, limit) = {
             let inner = self.inner();
-            let request = ConnectRequest {
-                protocol_version: 0,
-                last_zxid_seen: inner.last_zxid,
-                timeout_ms: i32::try_from(self.settings.session_timeout.as_millis()).unwrap_or(i32::MAX),
-                session: if inner.seen_read_write { inner.session } else { 0 },
-                password: Some(&inner.password),
-                read_only: Some(self.settings.read_only),
-            };
-            let mut bytes = Vec::new();
-            jute::put_frame(&mut bytes, |out| request.encode(out));
             // Java's `connectTimeout`: each server gets its share of the session's time.
             let share = inner.session_timeout / u32::try_from(servers).unwrap_or(u32::MAX);
-            (bytes, share.max(Duration::from_millis(100)))
+            let session = if inner.seen_read_write { inner.session } else { 0 };
+            (inner.last_zxid, session, inner.password.clone(), share.max(Duration::from_millis(100)))
         };
-        let mut error = io::Error::new(ErrorKind::NotFound, "the name has no address");
-        for address in (host, port).to_socket_addrs()? {
-            let attempt = TcpStream::connect_timeout(&address, limit).and_then(|mut stream| {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(limit))?;
-                stream.set_write_timeout(Some(limit))?;
-                stream.write_all(&request)?;
-                let hello = Hello::read(&mut stream)?;
-                Ok((stream, hello))
-            });
-            match attempt {
-                Ok(connected) => return Ok(connected),
-                Err(e) => error = e,
-            }
-        }
-        Err(error)
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen,
+            timeout_ms: i32::try_from(self.settings.session_timeout.as_millis()).unwrap_or(i32::MAX),
+            session,
+            password: Some(&password),
+            read_only: Some(self.settings.read_only),
+        };
+        socket::open(host, port, &request, limit)
     }
 
     /// From the handshake to the loss of the connection; why it was lost.
@@ -492,7 +415,7 @@ impl Link {
             inner.session_timeout = Duration::from_millis(hello.timeout_ms.unsigned_abs().into());
             if hello.read_only { "ConnectedReadOnly" } else { "SyncConnected" }
         };
-        self.tell(session_event(event));
+        self.tell(Event::of_session(event));
         match self.go_online(stream, hello.read_only) {
             Ok(()) => match self.read_replies(stream, hello.read_only) {
                 Ok(never) => match never {},
@@ -575,7 +498,7 @@ impl Link {
                 }
                 Err(e) => return Err(e),
             }
-            while let Some(frame) = frames.next()? {
+            while let Some(frame) = frames.next_frame()? {
                 self.on_frame(&frame).map_err(io::Error::other)?;
             }
         }
@@ -635,7 +558,7 @@ impl Link {
             return Ok(());
         }
         // A credential that is refused ends the client for good, as in Java: it would be refused everywhere.
-        self.tell(session_event("AuthFailed"));
+        self.tell(Event::of_session("AuthFailed"));
         self.end(State::AuthFailed);
         if let Some(Some(waiter)) = waiter {
             let _ = waiter.send(Err(err));
@@ -719,123 +642,7 @@ impl Inner {
     }
 }
 
-/// What a server answers to the connect request.
-struct Hello {
-    /// 0 or less: the session has expired.
-    timeout_ms: i32,
-    session: i64,
-    password: Vec<u8>,
-    read_only: bool,
-}
-
-impl Hello {
-    fn read(stream: &mut TcpStream) -> io::Result<Hello> {
-        let mut len = [0; 4];
-        stream.read_exact(&mut len).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => io::Error::new(e.kind(), "the server closed the connection"),
-            ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "no answer to the connect request"),
-            _ => e,
-        })?;
-        let foreign = || io::Error::new(ErrorKind::InvalidData, "the answer is not a ZooKeeper server's");
-        let len = usize::try_from(i32::from_be_bytes(len)).map_err(|_| foreign())?;
-        if len > HANDSHAKE_BYTES_MAX {
-            return Err(foreign());
-        }
-        let mut bytes = vec![0; len];
-        stream.read_exact(&mut bytes)?;
-        Hello::decode(&bytes).map_err(|_| foreign())
-    }
-
-    fn decode(bytes: &[u8]) -> jute::Result<Hello> {
-        let mut r = Reader::new(bytes, HANDSHAKE_BYTES_MAX);
-        let _protocol_version = r.int()?;
-        Ok(Hello {
-            timeout_ms: r.int()?,
-            session: r.long()?,
-            password: r.buffer()?.unwrap_or_default().to_vec(),
-            read_only: !r.is_empty() && r.bool()?,
-        })
-    }
-}
-
-/// Cuts what the socket delivers into frames.
-#[derive(Default)]
-struct Frames {
-    bytes: Vec<u8>,
-}
-
-impl Frames {
-    fn fill(&mut self, mut stream: &TcpStream) -> io::Result<usize> {
-        let mut chunk = [0; 64 << 10];
-        let n = stream.read(&mut chunk)?;
-        self.bytes.extend_from_slice(&chunk[..n]);
-        Ok(n)
-    }
-
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let Some(len) = self.bytes.first_chunk::<4>() else { return Ok(None) };
-        let len = usize::try_from(i32::from_be_bytes(*len)).unwrap_or(usize::MAX);
-        if len > REPLY_BYTES_MAX {
-            return Err(io::Error::new(ErrorKind::InvalidData, "the server sent a frame that is too long"));
-        }
-        if self.bytes.len() < 4 + len {
-            return Ok(None);
-        }
-        let frame = self.bytes[4..4 + len].to_vec();
-        self.bytes.drain(..4 + len);
-        Ok(Some(frame))
-    }
-}
-
-/// Looks for a server that takes writes while the session is with a read-only one (`pingRwServer`).
-struct RwProbe {
-    servers: Vec<(String, u16)>,
-    next: usize,
-    at: Instant,
-    wait: Duration,
-}
-
-impl RwProbe {
-    fn new(connect: &ConnectString) -> RwProbe {
-        RwProbe {
-            servers: connect.servers.clone(),
-            next: 0,
-            at: Instant::now() + RW_PROBE.0,
-            wait: RW_PROBE.0,
-        }
-    }
-
-    fn found_read_write(&mut self, now: Instant) -> bool {
-        if now < self.at {
-            return false;
-        }
-        let (host, port) = self.servers[self.next].clone();
-        self.next = (self.next + 1) % self.servers.len();
-        self.wait = (self.wait * 2).min(RW_PROBE.1);
-        self.at = now + self.wait;
-        // A server that is down or does not answer is simply not the one.
-        is_read_write(&host, port).unwrap_or(false)
-    }
-}
-
-fn is_read_write(host: &str, port: u16) -> io::Result<bool> {
-    let limit = Duration::from_secs(1);
-    for address in (host, port).to_socket_addrs()? {
-        let Ok(mut stream) = TcpStream::connect_timeout(&address, limit) else { continue };
-        stream.set_read_timeout(Some(limit))?;
-        stream.write_all(b"isro")?;
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer)?;
-        return Ok(&answer == b"rw");
-    }
-    Ok(false)
-}
-
 const MILLISECOND: Duration = Duration::from_millis(1);
-
-fn session_event(state: &'static str) -> Event {
-    Event { state, kind: "None", path: None, zxid: -1 }
-}
 
 fn put_request(out: &mut Vec<u8>, xid: i32, op: Op, record: &[u8]) {
     jute::put_frame(out, |out| {

@@ -5,14 +5,15 @@
 //!
 //! - [`commands`]: the table of commands, and what each does.
 //! - [`shell`]: one run: session, history, exit code. [`prompt`], [`complete`]: a person at a terminal.
-//! - [`client`]: one blocking call for each operation. [`link`]: the session and its sockets.
-//! - [`connect`], [`watches`], [`path`], [`options`], [`format`], [`error`], [`output`]: what they are made of.
+//! - [`client`]: one blocking call for each operation. [`link`]: the session, over one [`socket`] after the other.
+//! - [`connect`], [`event`], [`watches`], [`path`], [`options`], [`format`], [`error`], [`output`]: what they are made of.
 
 pub mod client;
 pub mod commands;
 pub mod complete;
 pub mod connect;
 pub mod error;
+pub mod event;
 #[cfg(test)]
 mod fake;
 pub mod format;
@@ -24,6 +25,7 @@ pub mod prompt;
 #[cfg(test)]
 mod session_tests;
 pub mod shell;
+pub mod socket;
 pub mod watches;
 
 use std::io::{BufRead, IsTerminal};

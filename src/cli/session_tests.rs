@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::error::{Failure, KeeperError, local};
+use super::event::State;
 use super::fake::{FakeServer, SaidHello, client, dead_address, meanwhile, put_data, put_strings};
-use super::link::State;
 use super::output::capture::Captured;
 use super::shell::{Flow, SessionOptions, Shell};
 use super::watches::WatcherType;
