@@ -76,6 +76,9 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
     let fresh = data.replayed == 0;
     let mut server = Server::new(options(config), data.tree, data.sessions, clock.now());
     server.metrics.startup_txns_loaded.add(data.replayed);
+    server.metrics.startup_snap_load_time.add_nanos(data.snapshot_took_nanos);
+    server.metrics.startup_txns_load_time.add_nanos(data.replay_took_nanos);
+    server.metrics.dbinittime.add_nanos(data.snapshot_took_nanos + data.replay_took_nanos);
     if data.base_missing {
         write_first_snapshot(&mut server, &dirs, config)?;
     }
@@ -173,6 +176,8 @@ struct Data {
     tree: Tree,
     sessions: Vec<(SessionId, i32)>,
     replayed: u64,
+    snapshot_took_nanos: u64,
+    replay_took_nanos: u64,
     /// There is no snapshot yet; logs without one are refused at the next start.
     base_missing: bool,
 }
@@ -200,6 +205,7 @@ fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Data, Stopped
         Base::Snapshot { zxid, .. } => loader.finish(zxid),
         Base::New | Base::TrustedLogs | Base::Nothing => Tree::new(tree_options),
     };
+    let snapshot_loaded = clock.mono();
     let mut expected = match base {
         Base::Snapshot { digest, .. } => digest,
         _ => None,
@@ -243,7 +249,14 @@ fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Data, Stopped
         tree.node_count()
     );
     let base_missing = matches!(base, Base::New | Base::TrustedLogs);
-    Ok(Data { tree, sessions: sessions.into_iter().collect(), replayed, base_missing })
+    Ok(Data {
+        tree,
+        sessions: sessions.into_iter().collect(),
+        replayed,
+        snapshot_took_nanos: snapshot_loaded.nanos_since(started),
+        replay_took_nanos: clock.mono().nanos_since(snapshot_loaded),
+        base_missing,
+    })
 }
 
 /// Ephemerals whose session is in no table: their owner can never come back (`ZooKeeperServer.killSession`).

@@ -53,6 +53,9 @@ const FRAMES_PER_TURN: usize = 256;
 /// Connections accepted in one turn: a storm of new ones must not starve those that have sessions.
 const ACCEPTS_PER_TURN: usize = 64;
 
+/// Reads of a connection that is being closed: what came with the last request, not what may yet come.
+const LAST_READS: usize = 4;
+
 /// A turn longer than this is a defect; it is counted and logged.
 const SLOW_TURN_MS: u64 = 5;
 
@@ -283,6 +286,8 @@ impl Reactor {
                         socket.set_writable();
                         let conn = socket.conn;
                         self.flush(token, conn);
+                        // Output that has left may be what kept this connection from being read.
+                        self.resume(token);
                     }
                     let Some(socket) = self.sockets.get_mut(token) else { continue };
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -520,6 +525,13 @@ impl Reactor {
         self.ready = ready;
     }
 
+    /// Takes up input that no event will announce again.
+    fn resume(&mut self, token: usize) {
+        if self.sockets.get(token).is_some_and(|socket| socket.readable || !socket.unread.is_empty()) {
+            self.unfinished.push(token);
+        }
+    }
+
     /// Sends what there is, and closes the socket if the server wants that.
     fn flush(&mut self, token: usize, conn: ConnId) {
         let close = self.server.close_wanted(conn);
@@ -542,7 +554,11 @@ impl Reactor {
     fn hang_up(&mut self, token: usize) {
         let socket = &mut self.sockets[token];
         let _ = socket.stream.shutdown(std::net::Shutdown::Write);
-        while let ReadOutcome::Some(_) | ReadOutcome::Last(_) = socket.read(&mut self.read_buffer) {}
+        for _ in 0..LAST_READS {
+            if matches!(socket.read(&mut self.read_buffer), ReadOutcome::Drained | ReadOutcome::Closed) {
+                break;
+            }
+        }
         self.drop_socket(token);
     }
 

@@ -89,6 +89,17 @@ fn answers_path_only(txn: &Txn<'_>) -> bool {
     matches!(txn, Txn::Create(create) if matches!(create.kind, CreateKind::Create { .. }))
 }
 
+/// Writes by top-level path, as Java counts them: creates and setData, by their data.
+fn count_bytes(metrics: &mut Metrics, txn: &Txn<'_>) {
+    match txn {
+        Txn::Create(create) => metrics.write_of(&create.path, create.data.map_or(0, <[u8]>::len)),
+        Txn::SetData { path, data, .. } => metrics.write_of(path, data.map_or(0, <[u8]>::len)),
+        Txn::Delete { path, .. } => metrics.write_of(path, 0),
+        Txn::Multi(parts) if !txn.failed() => parts.iter().for_each(|part| count_bytes(metrics, part)),
+        _ => {}
+    }
+}
+
 fn put_part(out: &mut Vec<u8>, part: &Txn<'_>, result: &OpResult<'_>) {
     let header = |kind: Op| MultiHeader { kind: kind.code(), done: false, err: 0 };
     match result {
@@ -147,6 +158,7 @@ impl Server {
         self.preparer.applied(proposal.zxid);
         self.check_digest(&logged);
         self.metrics.commit_count += 1;
+        count_bytes(&mut self.metrics, &logged.txn);
 
         if let Some((session, timeout_ms)) = created {
             self.sessions.add(session, timeout_ms as u32, now);

@@ -210,6 +210,7 @@ impl Server {
             self.answer_connect(conn, SessionId::NONE, 0);
             return self.clients.close(conn, Close::AfterFlush);
         }
+        self.metrics.connection_revalidate_count += 1;
         self.sessions.add(session, timeout_ms, now.mono);
         log::debug!("Session {session} resumed by {peer}, timeout {timeout_ms} ms");
         self.establish(now.mono, conn, session);
@@ -369,6 +370,7 @@ impl Server {
                 self.reply_now(conn, ReplyHeader::ok(xid, 0));
             }
             Err(_) => {
+                self.metrics.stats.auth_failed_count += 1;
                 log::warn!("Authentication failed for scheme {:?} from {peer}", request.scheme);
                 self.reply_now(conn, ReplyHeader::error(xid, 0, ErrorCode::AuthFailed));
                 self.clients.close(conn, Close::AfterFlush);

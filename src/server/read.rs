@@ -5,6 +5,7 @@
 use super::Server;
 use super::client::{Client, ConnId};
 use crate::auth::{Auth, Identity, mask_digests};
+use crate::metrics::Metrics;
 use crate::time::Instant;
 use crate::tree::{AclId, NodeId, Table, Tree, WatchMode, WatcherType, Watches};
 use crate::wire::error::ErrorCode;
@@ -17,6 +18,7 @@ use crate::wire::request::{MultiHeader, MultiOp, Request, SetWatches};
 /// What a read works with.
 struct Reading<'s> {
     tree: &'s Tree,
+    metrics: &'s mut Metrics,
     watches: &'s mut Watches,
     auth: &'s Auth,
     client: &'s mut Client,
@@ -42,8 +44,13 @@ impl Server {
         jute::put_int(&mut client.out, 0);
         ReplyHeader::ok(xid, zxid).write(&mut client.out);
         let body = client.out.len();
-        let mut reading =
-            Reading { tree: &self.tree, watches: &mut self.watches, auth: &self.options.auth, client };
+        let mut reading = Reading {
+            tree: &self.tree,
+            metrics: &mut self.metrics,
+            watches: &mut self.watches,
+            auth: &self.options.auth,
+            client,
+        };
         let outcome = match Request::read(op, r) {
             Ok(Request::SetWatches(set)) => reading.set_watches(&set, start),
             Ok(request) => reading.answer(&request).map(|()| start),
@@ -75,11 +82,11 @@ impl Reading<'_> {
     }
 
     /// The node at `path`, if it is there and may be read.
-    fn readable(&self, path: &Option<Text<'_>>) -> Result<(NodeId, usize), ErrorCode> {
+    fn readable<'p>(&self, path: &'p Option<Text<'_>>) -> Result<(NodeId, &'p str), ErrorCode> {
         let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
         let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
         if self.allowed(self.tree.acl_id(node), perms::READ) {
-            Ok((node, path.len()))
+            Ok((node, path))
         } else {
             Err(ErrorCode::NoAuth)
         }
@@ -111,19 +118,23 @@ impl Reading<'_> {
                 self.tree.stat(node).write(&mut self.client.out);
             }
             Request::GetData { path, watch } => {
-                let (node, _) = self.readable(path)?;
+                let (node, text) = self.readable(path)?;
                 if *watch {
                     self.watch(Table::Data, path, WatchMode::Standard);
                 }
-                jute::put_buffer(&mut self.client.out, self.tree.data(node));
+                let data = self.tree.data(node);
+                self.metrics.read_of(text, data.map_or(0, <[u8]>::len));
+                jute::put_buffer(&mut self.client.out, data);
                 self.tree.stat(node).write(&mut self.client.out);
             }
             Request::GetChildren { path, watch, with_stat } => {
-                let (node, _) = self.readable(path)?;
+                let (node, text) = self.readable(path)?;
                 if *watch {
                     self.watch(Table::Child, path, WatchMode::Standard);
                 }
+                let before = self.client.out.len();
                 put_children(self.tree, node, &mut self.client.out);
+                self.metrics.read_of(text, self.client.out.len() - before);
                 if *with_stat {
                     self.tree.stat(node).write(&mut self.client.out);
                 }
