@@ -14,32 +14,48 @@ pub const OVERFLOW_KEY: &str = "other/";
 /// Metrics of one name, told apart by a key.
 #[derive(Clone, Debug, Default)]
 pub struct Keyed<T> {
-    by_key: HashMap<Box<str>, T>,
+    values: Vec<(Box<str>, T)>,
+    /// Where each key is in `values`.
+    places: HashMap<Box<str>, usize>,
+    /// The place that was asked for last: requests for one subtree come in rows, and comparing a short key is cheaper
+    /// than hashing it.
+    last: usize,
 }
 
 impl<T: Default> Keyed<T> {
     /// The metric of `key`, made if it is new.
+    #[inline]
     pub fn of(&mut self, key: &str) -> &mut T {
-        // Two look-ups on the hit path would be the price of the entry API, which wants an owned key.
-        let key =
-            if self.by_key.len() < KEYS_MAX || self.by_key.contains_key(key) { key } else { OVERFLOW_KEY };
-        if !self.by_key.contains_key(key) {
-            self.by_key.insert(key.into(), T::default());
+        if self.values.get(self.last).is_none_or(|(last, _)| **last != *key) {
+            self.last = self.place_of(key);
         }
-        self.by_key.get_mut(key).expect("inserted above if it was missing")
+        &mut self.values[self.last].1
+    }
+
+    fn place_of(&mut self, key: &str) -> usize {
+        if let Some(place) = self.places.get(key) {
+            return *place;
+        }
+        if self.values.len() >= KEYS_MAX && key != OVERFLOW_KEY {
+            return self.place_of(OVERFLOW_KEY);
+        }
+        let place = self.values.len();
+        self.values.push((key.into(), T::default()));
+        self.places.insert(key.into(), place);
+        place
     }
 
     pub fn clear(&mut self) {
-        self.by_key.clear();
+        *self = Keyed::default();
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.by_key.values_mut()
+        self.values.iter_mut().map(|(_, value)| value)
     }
 
     /// All keys in alphabetical order.
     pub fn sorted(&self) -> Vec<(&str, &T)> {
-        let mut all: Vec<_> = self.by_key.iter().map(|(key, value)| (&**key, value)).collect();
+        let mut all: Vec<_> = self.values.iter().map(|(key, value)| (&**key, value)).collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }
