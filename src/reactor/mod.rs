@@ -326,7 +326,6 @@ impl Reactor {
     fn adopt(&mut self, now: Now, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
         // Behind a socket of both families IPv4 clients come as ::ffff:a.b.c.d; limits and ACLs know them as IPv4.
         let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        self.server.metrics.connection_request_count += 1;
         let Some(conn) = self.server.connected(now, peer) else {
             self.server.metrics.connection_rejected += 1;
             return;
