@@ -74,9 +74,7 @@ impl Column {
     /// Throughput, cost and tail of a pipelined load.
     fn add_throughput(&mut self, what: &str, report: &Report) {
         self.add(what, "op/s", Better::More, report.per_second());
-        if let Some(micros) = report.server_micros() {
-            self.add(what, "server CPU us/op", Better::Less, micros);
-        }
+        self.add_cost(what, report);
         self.add(what, "p99 ms", Better::Less, report.quantile(0.99) / 1000.0);
         self.note_client(report);
     }
@@ -86,7 +84,14 @@ impl Column {
         self.add(what, "p50 us", Better::Less, report.quantile(0.5));
         self.add(what, "p99 us", Better::Less, report.quantile(0.99));
         self.add(what, "p99.9 us", Better::Less, report.quantile(0.999));
+        self.add_cost(what, report);
         self.note_client(report);
+    }
+
+    fn add_cost(&mut self, what: &str, report: &Report) {
+        if let Some(micros) = report.server_micros() {
+            self.add(what, "server CPU us/op", Better::Less, micros);
+        }
     }
 
     fn note_client(&self, report: &Report) {
@@ -218,9 +223,7 @@ fn steady(c: &Comparison, column: &mut Column, server: &Server, dir: &Path) -> i
     column.add(&what, "p99 ms", Better::Less, report.quantile(0.99) / 1000.0);
     column.add(&what, "p99.9 ms", Better::Less, report.quantile(0.999) / 1000.0);
     column.add(&what, "max ms", Better::Less, report.max_micros() / 1000.0);
-    if let Some(micros) = report.server_micros() {
-        column.add(&what, "server CPU us/op", Better::Less, micros);
-    }
+    column.add_cost(&what, &report);
     if let Some(turn) = mntr(server.addr, "zk_max_turn_time_ms")? {
         column.add("longest turn of the reactor", "ms", Better::Less, turn);
     }

@@ -114,14 +114,45 @@ fn run() -> io::Result<()> {
         return drive(addr, &plan, &given);
     }
     let comparison = comparison(&given, &plan)?;
+    let machine = Machine::look()?;
     let columns = match given.opt_present("stall") {
         true => compare::run_stall(&comparison)?,
         false => compare::run(&comparison)?,
     };
     println!("{}", compare::table(&columns));
     let args: Vec<&str> = args.iter().map(String::as_str).filter(|arg| *arg != "--bench").collect();
-    println!("Made by `cargo bench --bench end_to_end -- {}`.", args.join(" "));
+    println!("Made by `cargo bench --bench end_to_end -- {}` on {machine}.", args.join(" "));
     Ok(())
+}
+
+/// Where the numbers come from, and how much else was running there.
+struct Machine {
+    cores: usize,
+    model: String,
+    kernel: String,
+    /// Processes that wanted to run during the last minute, before the first server was started.
+    load: String,
+}
+
+impl Machine {
+    fn look() -> io::Result<Machine> {
+        let cpus = fs::read_to_string("/proc/cpuinfo")?;
+        let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let load = fs::read_to_string("/proc/loadavg")?;
+        Ok(Machine {
+            cores: std::thread::available_parallelism()?.get(),
+            model: model.map_or("an unknown processor", |(_, name)| name).into(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().into(),
+            load: load.split(' ').next().unwrap_or("?").into(),
+        })
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Machine { cores, model, kernel, load } = self;
+        write!(f, "{cores} cores of {model}, Linux {kernel}, load average before it {load}")
+    }
 }
 
 fn number(given: &Matches, name: &str) -> io::Result<Option<u64>> {

@@ -11,6 +11,7 @@
 mod disk;
 mod operator;
 mod storage;
+mod tree;
 mod wire;
 
 /// Its name, which is also the name of its corpus directory, and what it does.
@@ -25,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("multi", wire::multi),
     ("request", wire::request),
     ("snapshot", storage::snapshot),
+    ("tree", tree::tree),
     ("txn", wire::txn),
     ("word", operator::word),
 ];

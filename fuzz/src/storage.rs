@@ -9,6 +9,7 @@ use serval::wire::records::{AclList, StatPersisted};
 use serval::wire::txn::LoggedTxn;
 
 use super::disk::{OPTIONS, data_dir};
+use super::tree::check_loadable;
 use super::wire::may_hold_astral;
 
 /// A log as the last one of a directory.
@@ -76,6 +77,7 @@ pub fn snapshot(bytes: &[u8]) {
     let mut found = Found::default();
     drop(load_snapshot(&data_dir([(name, bytes)]), &OPTIONS, &mut found));
 
+    check_loadable(bytes);
     if snapshot::parse(bytes, OPTIONS.len_max, &mut found).is_ok() {
         let mut again = Found::default();
         let written = found.write();
