@@ -122,6 +122,16 @@ fn one_wrong_byte_before_the_last_record_is_never_lost_without_a_word() {
 }
 
 #[test]
+fn a_last_record_above_a_lowered_limit_is_not_cut_off() {
+    let (bytes, _) = written(&[100, 5000]);
+    let (disk, dirs) = with_log(&bytes);
+    let options = LoadOptions { len_max: 4096, ..LoadOptions::default() };
+    let e = storage::replay(&dirs, &options, Zxid::ZERO, &mut |_, _| {}).unwrap_err();
+    assert!(e.to_string().contains("jute.maxbuffer"), "{e}");
+    assert_eq!(disk.get(&log_path("log.1")).unwrap(), bytes);
+}
+
+#[test]
 fn a_wrong_end_byte_before_a_good_record_is_corruption() {
     let (mut bytes, starts) = written(&[10, 10]);
     bytes[starts[1] - 1] = 0;

@@ -107,7 +107,12 @@ impl fmt::Display for Corruption {
         match self {
             Corruption::BadMagic => f.write_str("not a transaction log (wrong magic number)"),
             Corruption::ShortHeader => f.write_str("file is shorter than a log's header"),
-            Corruption::BadLength(len) => write!(f, "unreasonable record length {len}"),
+            Corruption::BadLength(len) => {
+                write!(
+                    f,
+                    "unreasonable record length {len} (the limit is jute.maxbuffer + jute.maxbuffer.extrasize)"
+                )
+            }
             Corruption::BadChecksum => f.write_str("CRC check failed"),
             Corruption::BadEndByte => f.write_str("a record's end byte is wrong, yet good records follow"),
             Corruption::BadTxn(why) => write!(f, "record is no transaction ({why})"),

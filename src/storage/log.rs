@@ -453,3 +453,34 @@ impl SnapshotSchedule {
         counters.txns > self.txns_max || self.bytes_max.is_some_and(|max| counters.bytes > max)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_have_javas_first_size_and_never_none() {
+        assert_eq!(LogOptions::default().segment_len(), 67_108_880);
+        assert_eq!(LogOptions::new(64, true, -1).segment_len(), 65_552);
+        for none in [0, -5, 1] {
+            assert_eq!(LogOptions::new(none, true, -1).segment_len(), 65_552);
+        }
+        let limited = LogOptions::new(65536, true, 100);
+        assert_eq!((limited.file_bytes_max, limited.segment_len()), (Some(102_400), 102_400 + 65_536));
+    }
+
+    #[test]
+    fn a_snapshot_is_due_between_half_and_all_of_snap_count() {
+        let counters = |txns| Counters { txns, bytes: 0 };
+        for random in [0, 1 << 32, u64::MAX, 0x1234_5678_9abc_def0] {
+            let schedule = SnapshotSchedule::new(1000, 0, random);
+            assert!(!schedule.is_due(counters(500)));
+            assert!(schedule.is_due(counters(1000)));
+        }
+        assert!(SnapshotSchedule::new(-1, 0, 0).is_due(counters(2)), "less than 2 counts as 2");
+        let by_size = SnapshotSchedule::new(1_000_000, 64, 0);
+        assert!(!by_size.is_due(Counters { txns: 1, bytes: 32 << 10 }));
+        assert!(by_size.is_due(Counters { txns: 1, bytes: 64 << 10 }));
+        assert!(!SnapshotSchedule::new(100, 0, 0).is_due(Counters { txns: 1, bytes: u64::MAX }), "0 is off");
+    }
+}

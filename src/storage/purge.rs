@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::dirs::DataDirs;
-use super::error::{Result, io_error};
+use super::error::{Result, StorageError, io_error};
 use super::names::{Kind, numbered};
 use super::recovery::LoadOptions;
 use super::snapshot::{self, BadNode, SnapshotSink};
@@ -20,7 +20,8 @@ use crate::wire::records::{AclList, StatPersisted};
 /// `autopurge.snapRetainCount` may not be less.
 pub const SNAPSHOTS_KEPT_MIN: usize = 3;
 
-/// Deletes what `keep` snapshots make superfluous; announces each file before it is deleted.
+/// Deletes what `keep` snapshots make superfluous; announces each file before it is deleted. A file that cannot be
+/// deleted does not keep the others; the first such error is returned in the end.
 ///
 /// Safe beside a running server, whose newest files are never touched. Reads one snapshot whole, so it belongs on a
 /// helper thread.
@@ -51,12 +52,15 @@ pub fn purge(
     let superfluous =
         superfluous.chain(logs.iter().filter(|file| logs_from.is_some_and(|from| file.zxid < from)));
     let mut removed = Vec::new();
+    let mut failed = None;
     for file in superfluous {
         announce(&file.path);
-        disk.remove(&file.path).map_err(io_error("delete", &file.path))?;
-        removed.push(file.path.clone());
+        match disk.remove(&file.path) {
+            Ok(()) => removed.push(file.path.clone()),
+            Err(e) => failed = failed.or(Some(io_error("delete", &file.path)(e))),
+        }
     }
-    Ok(removed)
+    failed.map_or(Ok(removed), Err)
 }
 
 /// Takes a snapshot apart only to see that it is whole.
@@ -106,8 +110,12 @@ pub fn purge_command(args: &[String]) -> i32 {
     let announce = &mut |path: &Path| println!("{}", removing_line(path));
     match purge(&dirs, &LoadOptions::default(), keep, announce) {
         Ok(_) => 0,
+        Err(StorageError::Io { doing: "delete", path, source }) => {
+            eprintln!("Failed to remove {}: {source}", path.display());
+            1
+        }
         Err(e) => {
-            eprintln!("Failed to remove: {e}");
+            eprintln!("{e}");
             1
         }
     }

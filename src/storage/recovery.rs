@@ -488,34 +488,28 @@ impl<'a> LogFile<'a> {
 
     /// The last file may end in the remains of a write, but not with good records behind them.
     fn garbled(&self, last: bool, problem: Corruption) -> Result<Next<'_>> {
-        if last && !self.good_record_behind()? {
+        if last && !self.good_record_left()? {
             return Ok(Next::End(Some(Torn::Garbled)));
         }
         Err(self.corrupt(problem))
     }
 
     /// Looks for a record at every byte of the rest of the file. Slow, and rare.
-    fn good_record_behind(&self) -> Result<bool> {
+    ///
+    /// Of any length: one that is only too long for today's `jute.maxbuffer` was acknowledged under yesterday's.
+    fn good_record_left(&self) -> Result<bool> {
         if self.size - self.end > SEARCHED_MAX {
             return Ok(true);
         }
         let mut rest = Vec::new();
         let file = self.disk.open(self.path, self.end).map_err(io_error("read", self.path))?;
         file.take(SEARCHED_MAX).read_to_end(&mut rest).map_err(io_error("read", self.path))?;
-        Ok((1..rest.len()).any(|at| {
+        Ok((0..rest.len()).any(|at| {
             // The upper half of the checksum is zero and the payload is no shorter than its header: this leaves few
             // places to compute a checksum for.
             rest[at..].starts_with(&[0; 4])
-                && matches!(self.record_in(&rest[at..]), Some(len) if len >= TxnHeader::ENCODED_LEN)
+                && good_record(&rest[at..], rest.len()).is_some_and(|len| len >= TxnHeader::ENCODED_LEN)
         }))
-    }
-
-    /// The length of the payload of the good record that `bytes` begin with.
-    fn record_in(&self, bytes: &[u8]) -> Option<usize> {
-        let head = bytes.first_chunk::<HEAD_LEN>()?;
-        let Head::Record { checksum, len } = record::read_head(head, self.len_max) else { return None };
-        let (payload, rest) = bytes[HEAD_LEN..].split_at_checked(len)?;
-        (rest.first() == Some(&END_BYTE) && record::checksum_matches(checksum, payload)).then_some(len)
     }
 
     /// Looks at the record `ahead` bytes further on without taking anything.
@@ -530,7 +524,7 @@ impl<'a> LogFile<'a> {
         };
         self.input.peek(ahead + len + OVERHEAD).map_err(io_error("read", self.path))?;
         let have = self.input.buffered();
-        Ok(have.get(ahead..).is_some_and(|have| self.record_in(have).is_some()))
+        Ok(have.get(ahead..).is_some_and(|have| good_record(have, self.len_max).is_some()))
     }
 
     fn anything_but_zeros_near(&mut self) -> Result<bool> {
@@ -553,6 +547,14 @@ impl<'a> LogFile<'a> {
             self.input.take(n);
         }
     }
+}
+
+/// The length of the payload of the good record that `bytes` begin with.
+fn good_record(bytes: &[u8], len_max: usize) -> Option<usize> {
+    let head = bytes.first_chunk::<HEAD_LEN>()?;
+    let Head::Record { checksum, len } = record::read_head(head, len_max) else { return None };
+    let (payload, rest) = bytes[HEAD_LEN..].split_at_checked(len)?;
+    (rest.first() == Some(&END_BYTE) && record::checksum_matches(checksum, payload)).then_some(len)
 }
 
 /// Deletes unfinished files that a crash left behind. Only for the process that holds the lock.
