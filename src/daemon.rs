@@ -8,9 +8,9 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::admin::views::ConfigView;
+use crate::admin::views::{ConfigView, SnapshotView};
 use crate::config::{self, Config, HostPort, Loaded};
-use crate::ids::{HashMap, ServerId, SessionId};
+use crate::ids::{HashMap, ServerId, SessionId, Zxid};
 use crate::pipeline::Rules;
 use crate::reactor::{Clock, Fatal, Host, Port, Reactor, Service, Settings};
 use crate::server::{ConnectionTokens, Options, Server};
@@ -83,7 +83,8 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
         write_first_snapshot(&mut server, &dirs, config)?;
     }
     let log = TxnLog::new(&dirs, log_options(config), server.last_zxid());
-    let host = Host::new(clock, config_view(configured, &dirs, bound));
+    let mut host = Host::new(clock, config_view(configured, &dirs, bound));
+    host.last_snapshot = Some(SnapshotView { zxid: data.snapshot_zxid, at: clock.now().wall });
     let mut reactor = Reactor::new(server, host, log, &dirs, listener, http, settings(config))?;
     if !fresh {
         // As Java does at every start: what was replayed now need not be replayed again.
@@ -178,6 +179,7 @@ struct Data {
     replayed: u64,
     snapshot_took_nanos: u64,
     replay_took_nanos: u64,
+    snapshot_zxid: Zxid,
     /// There is no snapshot yet; logs without one are refused at the next start.
     base_missing: bool,
 }
@@ -253,6 +255,7 @@ fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Data, Stopped
         tree,
         sessions: sessions.into_iter().collect(),
         replayed,
+        snapshot_zxid: base.zxid(),
         snapshot_took_nanos: snapshot_loaded.nanos_since(started),
         replay_took_nanos: clock.mono().nanos_since(snapshot_loaded),
         base_missing,

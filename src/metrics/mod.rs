@@ -54,6 +54,15 @@ pub struct ServerStats {
 const STAT_OVERHEAD_BYTES: usize = 68;
 
 impl Metrics {
+    /// A reply of `bytes` to a request was written.
+    #[inline]
+    pub fn replied(&mut self, op: Op, bytes: usize) {
+        self.stats.packets_sent += 1;
+        self.stats.client_response.add(bytes);
+        self.response_bytes += bytes as u64;
+        self.op_count.add(op);
+    }
+
     /// A request was answered `nanos` after it arrived. `update` says that it was a transaction.
     #[inline]
     pub fn answered(&mut self, nanos: u64, update: bool) {

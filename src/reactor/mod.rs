@@ -131,6 +131,8 @@ pub struct Reactor {
     helpers: Helpers,
     settings: Settings,
     snapshot: snapshot::Progress,
+    /// What the next sync will cover.
+    batch: Batch,
     /// When the running sync was started.
     sync_started: Option<Instant>,
     next_purge: Option<Instant>,
@@ -142,6 +144,13 @@ pub struct Reactor {
     ready: Vec<ConnId>,
     appends: Vec<Append>,
     words: Vec<AskedWord>,
+}
+
+/// Transactions appended since the last sync was started, and their bytes.
+#[derive(Default)]
+struct Batch {
+    txns: u64,
+    bytes: u64,
 }
 
 /// Where the roll of the log gets its random half from; the only randomness there is (xorshift64*).
@@ -203,6 +212,7 @@ impl Reactor {
             helpers,
             settings,
             snapshot: snapshot::Progress::default(),
+            batch: Batch::default(),
             sync_started: None,
             next_purge,
             unfinished: Vec::new(),
@@ -432,6 +442,9 @@ impl Reactor {
         self.server.take_appends(&mut appends);
         for Append { zxid, payload } in appends.drain(..) {
             self.log.append(zxid, &payload)?;
+            self.server.metrics.sync_processor_request_queued += 1;
+            self.batch.txns += 1;
+            self.batch.bytes += payload.len() as u64;
             if self.schedule.is_due(self.log.counters()) {
                 self.log.roll();
                 self.schedule.redraw(self.random.next());
@@ -453,6 +466,9 @@ impl Reactor {
         if let Some(job) = self.log.sync_job() {
             self.sync_started = Some(self.host.clock.mono());
             self.host.sync_in_flight = true;
+            let Batch { txns, bytes } = std::mem::take(&mut self.batch);
+            self.server.metrics.sync_processor_batch_size.add(txns);
+            self.server.metrics.log_sync_bytes.add(bytes);
             self.helpers.sync(job);
         }
     }

@@ -36,15 +36,15 @@ impl Observer for Effects<'_, '_> {
     fn event(&mut self, event: EventType, path: &str, acl: AclList<'_>) {
         self.hits.clear();
         self.watches.fire(event, path, self.hits);
+        if self.hits.is_empty() {
+            return;
+        }
         let fired = self.hits.len() as u64;
         match event {
             EventType::NodeCreated => self.metrics.node_created_watch_count.add(fired),
             EventType::NodeDeleted => self.metrics.node_deleted_watch_count.add(fired),
             EventType::NodeDataChanged => self.metrics.node_changed_watch_count.add(fired),
             EventType::NodeChildrenChanged => self.metrics.node_children_watch_count.add(fired),
-        }
-        if self.hits.is_empty() {
-            return;
         }
         // Encoded once, copied to each connection that may see it.
         let mut frame = Vec::with_capacity(32 + path.len());
@@ -155,7 +155,9 @@ impl Server {
         };
         self.tree.apply(&logged.header, &logged.txn, &mut effects);
         let (err, created, closed) = (effects.err, effects.created_session, effects.closed_session);
+        let before = self.preparer.outstanding_changes();
         self.preparer.applied(proposal.zxid);
+        self.metrics.outstanding_changes_removed += (before - self.preparer.outstanding_changes()) as u64;
         self.check_digest(&logged);
         self.metrics.commit_count += 1;
         count_bytes(&mut self.metrics, &logged.txn);
@@ -216,16 +218,15 @@ impl Server {
             let session = client.session;
             return self.establish(now, conn, session);
         }
+        let body = if err == 0 { body } else { &[] };
         jute::put_frame(&mut client.out, |out| {
             ReplyHeader { xid: proposal.xid, zxid, err }.write(out);
-            if err == 0 {
-                out.extend_from_slice(body);
-            }
+            out.extend_from_slice(body);
         });
         client.stats.sent += 1;
         client.stats.answered(proposal.op, proposal.xid, zxid, proposal.received, now);
-        self.metrics.stats.packets_sent += 1;
-        self.metrics.op_count.add(proposal.op);
+        self.metrics.replied(proposal.op, ReplyHeader::ENCODED_LEN + body.len());
+        self.metrics.propagation_latency.add_nanos(now.nanos_since(proposal.received));
         self.metrics.answered(now.nanos_since(proposal.received), true);
         self.clients.list(conn);
         if proposal.op == Op::CloseSession {

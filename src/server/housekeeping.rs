@@ -68,6 +68,7 @@ impl Server {
     }
 
     pub fn handle_timeouts(&mut self, now: Now) {
+        self.metrics.tick(now.mono);
         self.expire_sessions(now);
         self.close_silent(now);
         self.delete_containers(now);

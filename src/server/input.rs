@@ -83,6 +83,7 @@ impl Server {
     pub fn answer_word(&mut self, conn: ConnId, text: &str) {
         if let Some(client) = self.clients.get_mut(conn) {
             client.out.extend_from_slice(text.as_bytes());
+            self.metrics.stats.packets_sent += 1;
             self.clients.close(conn, Close::AfterFlush);
         }
     }
@@ -158,6 +159,7 @@ impl Server {
         self.metrics.connection_request_count += 1;
         client.knows_read_only = request.read_only.is_some();
         if !self.take_tokens(now.mono, request.session == 0) {
+            self.metrics.connection_drop_count += 1;
             log::warn!("Closed {peer}: too many connect requests (connection_throttle_tokens)");
             return self.clients.close(conn, Close::Now);
         }
@@ -314,6 +316,8 @@ impl Server {
     }
 
     fn write(&mut self, now: Now, conn: ConnId, op: Op, xid: i32, r: &mut Reader<'_>, large: usize) {
+        self.metrics.prep_processor_request_queued += 1;
+        let changes_before = self.preparer.outstanding_changes();
         let client = self.clients.get(conn).expect("the caller looked it up");
         let session = client.session;
         let author = Author { session, cxid: xid, identities: &client.identities };
@@ -330,6 +334,8 @@ impl Server {
         if op == Op::CloseSession {
             self.sessions.set_closing(session);
         }
+        self.metrics.outstanding_changes_queued +=
+            (self.preparer.outstanding_changes() - changes_before) as u64;
         self.await_commit(conn, zxid);
         self.propose(zxid, Some(conn), xid, op, now.mono, large);
     }

@@ -69,8 +69,7 @@ impl Server {
         client.out[start..start + 4].copy_from_slice(&len.to_be_bytes());
         client.stats.sent += 1;
         client.stats.answered(op, xid, zxid, received, now);
-        self.metrics.stats.packets_sent += 1;
-        self.metrics.op_count.add(op);
+        self.metrics.replied(op, len as usize);
         self.metrics.answered(now.nanos_since(received), false);
         self.clients.list(conn);
     }
