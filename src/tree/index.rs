@@ -89,6 +89,23 @@ impl Index {
         }
     }
 
+    /// Loads the line that [`Index::find`] begins with. The result means nothing; it keeps the load.
+    pub fn touch(&self, hash: u64) -> u32 {
+        let bucket = self.bucket_of(hash);
+        self.chunks[bucket / CHUNK][bucket % CHUNK].ids[0]
+    }
+
+    /// An entry that may well have this hash; 0 if the first line has none.
+    pub fn guess(&self, hash: u64) -> u32 {
+        let tag = tag_of(hash);
+        let bucket = self.bucket_of(hash);
+        let line = &self.chunks[bucket / CHUNK][bucket % CHUNK];
+        line.tags
+            .iter()
+            .zip(&line.ids)
+            .fold(0, |found, (t, id)| if *t == tag { found.max(*id) } else { found })
+    }
+
     /// Adds an entry that is not there yet. `hash_of` is asked for the hashes of other entries.
     pub fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
         debug_assert_ne!(id, 0);

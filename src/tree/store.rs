@@ -16,13 +16,15 @@ use super::digest::{node_digest, prefix_crc};
 use super::index::Index;
 use super::node::{ACL_IN_RARE, Family, NAME_LONG, NULL, Node, Rare};
 use super::owners::{Filing, Owners};
-use super::path::digest_counts;
+use super::path::{digest_counts, split};
 use super::snapshot::Cursor;
 use super::types::{NodeKind, TreeOptions};
 use crate::wire::records::StatPersisted;
 
 /// The root's slot: the first one that an arena hands out.
 pub const ROOT: u32 = 1;
+/// Paths that are warmed together: about as many misses as a core has in flight.
+pub const WARM_MAX: usize = 16;
 /// Bytes of the CRC in front of a block.
 const CRC_LEN: usize = 4;
 
@@ -117,6 +119,35 @@ impl Store {
         self.index.find(hash(parent, name), |id| {
             self.nodes[id].parent == parent && name_of(&self.nodes, &self.blobs, id) == name
         })
+    }
+
+    /// Brings what [`Store::find`] will look at into the caches, for several paths at once: each step is taken for all
+    /// of them before the next, so that the misses of one step overlap instead of waiting for each other.
+    pub fn warm(&self, paths: &[&str]) {
+        let mut parent = ("", ROOT);
+        let mut hashes = [0; WARM_MAX];
+        let mut loaded = 0;
+        let mut n = 0;
+        for (hash_to, path) in hashes.iter_mut().zip(paths) {
+            let Some((parent_path, name)) = split(path) else { continue };
+            if parent_path != parent.0 {
+                // Parents are few and known to the caches already.
+                let Some(id) = self.find(parent_path) else { continue };
+                parent = (parent_path, id);
+            }
+            *hash_to = hash(parent.1, name.as_bytes());
+            loaded ^= self.index.touch(*hash_to);
+            n += 1;
+        }
+        let mut ids = [0; WARM_MAX];
+        for (id, hash) in ids.iter_mut().zip(&hashes[..n]) {
+            *id = self.index.guess(*hash);
+        }
+        let blobs = ids.map(|id| self.nodes[id].blob);
+        for blob in &blobs[..n] {
+            loaded ^= self.blobs.touch(*blob);
+        }
+        std::hint::black_box(loaded);
     }
 
     pub fn name(&self, id: u32) -> &str {
