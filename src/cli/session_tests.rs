@@ -245,13 +245,10 @@ fn watches_are_removed_with_an_event_and_locally_without_a_server() {
     assert_eq!(done.join().unwrap(), Ok(()));
     let events = events.lock().unwrap();
     let removed: Vec<_> = events.iter().filter(|event| event.contains("Removed")).collect();
-    assert_eq!(
-        removed,
-        [
-            "WatchedEvent state:SyncConnected type:DataWatchRemoved path:/a zxid: -1",
-            "WatchedEvent state:Disconnected type:DataWatchRemoved path:/b zxid: -1",
-        ]
-    );
+    assert_eq!(removed[0], "WatchedEvent state:SyncConnected type:DataWatchRemoved path:/a zxid: -1");
+    // Whether the client has noticed by now that the server is gone is a matter of luck.
+    assert!(removed[1].ends_with(" type:DataWatchRemoved path:/b zxid: -1"), "{}", removed[1]);
+    assert_eq!(removed.len(), 2);
 }
 
 /// A shell on a server of its own, whose session is granted.
