@@ -20,7 +20,7 @@ pub const ACL_IN_RARE: u16 = u16::MAX;
 /// Flag in `name_len`: `ext` is a [`Rare`] record, not a [`Family`].
 const RARE: u16 = 1 << 15;
 /// Names from this length on have their length in the block, in front of the name.
-pub const NAME_LONG: usize = (RARE - 1) as usize;
+const NAME_LONG: usize = (RARE - 1) as usize;
 
 /// One znode. Links are slots in the arena of nodes, 0 for none.
 #[derive(Clone, Copy)]

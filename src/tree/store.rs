@@ -14,7 +14,7 @@ use super::arena::Arena;
 use super::blob::Blobs;
 use super::digest::{node_digest, prefix_crc};
 use super::index::Index;
-use super::node::{ACL_IN_RARE, Family, NAME_LONG, NULL, Node, Rare};
+use super::node::{ACL_IN_RARE, Family, NULL, Node, Rare};
 use super::owners::{Filing, Owners};
 use super::path::{digest_counts, split};
 use super::snapshot::Cursor;
@@ -232,7 +232,7 @@ impl Store {
         }
     }
 
-    /// The paths of a session's ephemerals, in order of creation.
+    /// A session's oldest ephemeral; [`Store::next_owned`] leads on.
     pub fn first_ephemeral(&self, session: crate::ids::SessionId) -> Option<u32> {
         self.owners.first_of(session)
     }
@@ -565,7 +565,8 @@ impl Store {
 }
 
 fn hash(parent: u32, name: &[u8]) -> u64 {
-    // A fixed seed: two runs must not differ, and the order of buckets never shows.
+    // A fixed seed: two runs must not differ. Its price is that one who may create nodes can look for names that
+    // collide; what grows then is one bucket's chain.
     let mut hasher = foldhash::fast::FixedState::with_seed(0x5e72_7661_6c00).build_hasher();
     hasher.write_u32(parent);
     hasher.write(name);
@@ -602,5 +603,3 @@ fn length(len: usize) -> u32 {
 fn units(path: &str) -> usize {
     if path.is_ascii() { path.len() } else { path.encode_utf16().count() }
 }
-
-const _: () = assert!(NAME_LONG > 1 << 14);
