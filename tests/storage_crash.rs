@@ -240,6 +240,21 @@ fn a_spare_segment_takes_the_next_records_without_new_allocation() {
 }
 
 #[test]
+fn a_closed_log_leaves_nothing_allocated_ahead() {
+    let disk = MemoryDisk::new();
+    let dirs = dirs(&disk);
+    let mut log = TxnLog::new(&dirs, small(), Zxid::ZERO);
+    log.append(Zxid(1), &payload(Zxid(1), 100)).unwrap();
+    sync(&mut log);
+    let spare = log.prepare_job().expect("a segment is needed ahead").run().unwrap();
+    log.segment_ready(spare);
+    let used = log.current_size() as usize;
+    log.close().unwrap();
+    assert_eq!(disk.list(&Path::new(ROOT).join("version-2")).unwrap(), ["log.1"]);
+    assert_eq!(disk.get(&log_path("log.1")).unwrap().len(), used);
+}
+
+#[test]
 fn without_force_sync_nothing_is_synced() {
     let disk = MemoryDisk::new();
     let dirs = dirs(&disk);

@@ -613,6 +613,7 @@ impl Reactor {
             self.append_to_log()?;
         }
         self.write_ready();
+        self.log.close()?;
         log::info!("Shut down at zxid {}", self.server.last_zxid());
         Ok(())
     }

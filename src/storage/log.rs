@@ -20,6 +20,7 @@
 //!    the records behind them count as synced.
 //! 5. After an error from any method or job the log must not be used again: the process ends. Nothing is retried.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +73,8 @@ pub struct TxnLog {
     options: LogOptions,
     current: Option<Current>,
     spare: Option<Spare>,
-    /// A [`PrepareJob`] is out that brings a spare.
-    preparing: bool,
+    /// A [`PrepareJob`] is out that brings a spare; this is the file it makes.
+    preparing: Option<PathBuf>,
     /// Segments that got no more records, kept until a [`PrepareJob`] takes them to be trimmed.
     full: Vec<Full>,
     /// Files with records that no [`SyncJob`] covers yet, oldest first, except the current one.
@@ -137,7 +138,7 @@ impl TxnLog {
             options,
             current: None,
             spare: None,
-            preparing: false,
+            preparing: None,
             full: Vec::new(),
             unsynced: Vec::new(),
             current_dirty: false,
@@ -229,14 +230,14 @@ impl TxnLog {
 
     /// Work for the helper in between: a spare segment to make, used-up ones to trim. `None` if there is neither.
     pub fn prepare_job(&mut self) -> Option<PrepareJob> {
-        let make = self.spare.is_none() && !self.preparing;
+        let make = self.spare.is_none() && self.preparing.is_none();
         if !make && self.full.is_empty() {
             return None;
         }
-        let make = make.then(|| {
-            self.preparing = true;
-            self.temp_path()
-        });
+        let make = make.then(|| self.temp_path());
+        if make.is_some() {
+            self.preparing.clone_from(&make);
+        }
         Some(PrepareJob {
             disk: self.disk.clone(),
             trim: std::mem::take(&mut self.full),
@@ -250,10 +251,32 @@ impl TxnLog {
     /// Takes what a [`PrepareJob`] made.
     pub fn segment_ready(&mut self, ready: SegmentReady) {
         if let Some(spare) = ready.spare {
-            self.preparing = false;
+            self.preparing = None;
             assert!(self.spare.is_none(), "one job at a time makes a spare");
             self.spare = Some(spare);
         }
+    }
+
+    /// Gives back what was allocated ahead, for whoever takes the directory next. Only after the last sync: nothing may
+    /// be appended any more. A crash instead leaves zeros and a temporary file, which the next start deals with.
+    pub fn close(&mut self) -> Result<()> {
+        assert!(
+            !self.current_dirty && self.unsynced.is_empty(),
+            "everything is durable before the log is closed"
+        );
+        self.close_current();
+        for Full { path, segment, used } in self.full.drain(..) {
+            segment.file().trim(used).map_err(write_error("trim", &path))?;
+        }
+        // The helper may be at work on the next segment still; it then writes to a file without a name.
+        let unused = self.spare.take().map(|spare| spare.path).into_iter().chain(self.preparing.take());
+        for path in unused {
+            match self.disk.remove(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(write_error("delete", &path)(e)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn close_current(&mut self) {
