@@ -22,7 +22,6 @@ use crate::time::Millis;
 use crate::tree::{Observer, OpResult, Tree, TreeLoader, TreeOptions};
 use crate::wire::records::{AclList, StatPersisted};
 use crate::wire::reply::EventType;
-use crate::wire::txn::{Txn, TxnHeader};
 
 /// Java's standalone server calls itself 1, whatever `myid` says.
 const STANDALONE_ID: ServerId = ServerId(1);
@@ -267,12 +266,9 @@ fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Data, Stopped
 fn delete_orphans(tree: &mut Tree, sessions: &HashMap<SessionId, i32>) {
     let orphans: Vec<SessionId> =
         tree.sessions_with_ephemerals().map(|(id, _)| id).filter(|id| !sessions.contains_key(id)).collect();
-    let zxid = tree.last_zxid();
     for session in orphans {
         log::warn!("Session {session} is not known any more: its ephemeral nodes are deleted");
-        let txn = Txn::CloseSession { paths: None };
-        let header = TxnHeader { session, cxid: 0, zxid, time: 0, kind: txn.kind() };
-        tree.apply(&header, &txn, &mut ());
+        tree.kill_session(session);
     }
 }
 

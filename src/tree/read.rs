@@ -16,10 +16,15 @@ impl Tree {
         self.store.find(path).map(NodeId::new)
     }
 
+    /// Whether the tree is larger than the caches, so that [`warm`](Tree::warm) is worth it.
+    pub fn is_large(&self) -> bool {
+        self.store.len() >= WARM_FROM
+    }
+
     /// Tells that these paths are about to be asked for: what a large tree costs is waiting for memory, and this waits
     /// for many nodes at once. Only worth it for a batch; changes nothing.
     pub fn warm(&self, paths: &[&str]) {
-        if self.store.len() >= WARM_FROM {
+        if self.is_large() {
             paths.chunks(WARM_MAX).for_each(|paths| self.store.warm(paths));
         }
     }
