@@ -6,7 +6,7 @@
 //! 2. [`wire`]: bytes to values and back, no state. [`metrics`]: what is counted, by operation too.
 //! 3. [`tree`]: the replicated state. [`storage`]: what survives.
 //! 4. [`session`]: who is alive. [`auth`]: who may do what. [`admin`]: what an operator reads.
-//! 5. [`pipeline`]: from a request to its transaction.
+//! 5. [`pipeline`]: from a request to its transaction. [`quorum`]: who is in the ensemble, and who leads it.
 //! 6. [`server`]: every machine composed; bytes and time in, bytes and log entries out.
 //! 7. [`reactor`]: the real shell around it: sockets, files, clocks, helper threads.
 //! 8. [`config`], [`args`], [`version`], [`daemon`]: from a zoo.cfg to a serving process.
@@ -21,6 +21,7 @@ pub mod daemon;
 pub mod ids;
 pub mod metrics;
 pub mod pipeline;
+pub mod quorum;
 pub mod reactor;
 pub mod server;
 pub mod session;

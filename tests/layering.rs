@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire"],
     &["metrics"],
     &["tree", "storage", "session", "auth"],
-    &["admin", "pipeline"],
+    &["admin", "pipeline", "quorum"],
     &["server", "config"],
     &["reactor"],
     &["daemon", "cli"],
@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Modules that are machines: they own no socket, file, clock or thread.
 const PURE: &[&str] =
-    &["ids", "time", "wire", "metrics", "tree", "session", "auth", "admin", "pipeline", "server"];
+    &["ids", "time", "wire", "metrics", "tree", "session", "auth", "admin", "pipeline", "quorum", "server"];
 
 fn files_of(module: &str) -> Vec<PathBuf> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, where, and what to do about it: always one line.
 
+use crate::quorum::membership::Problem as BadMember;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -124,7 +125,6 @@ pub enum Problem {
     SecurePortOnly,
     SessionTimeoutsCross { min_ms: i64, max_ms: i64 },
     UnknownElectionAlg { value: String },
-    UnknownRole { value: String },
     UnknownMetricsProvider { class: String },
     UnknownCompression { value: String },
     UnsupportedDigestAlg { value: String },
@@ -137,17 +137,7 @@ pub enum Problem {
     NotInServerList { id: i64 },
     IdTooLargeForExtendedTypes { id: i64 },
 
-    MemberKeyWithoutNumber { form: &'static str },
-    ServerLineForm { value: String },
-    UnclosedBracket { value: String },
-    BadAddress { address: String },
-    EqualPorts { port: u16 },
-    SeveralAddressesDisabled,
-    RolesDiffer,
-    BadVersion { value: String },
-    ServerInTwoGroups { id: i64 },
-    ServerNotInAGroup { id: i64 },
-    GroupMemberWithoutWeight { id: i64 },
+    Members(BadMember),
     ObserversOnly,
     OneParticipantWithObservers,
     NoParticipants,
@@ -178,10 +168,7 @@ impl fmt::Display for Problem {
                     "unknown key, and {meant}, which is needed, is not set; write {meant} if you mean that"
                 )
             }
-            NotANumber { value } => write!(
-                f,
-                "{value:?} is not a whole number; write digits only (a comment needs a line of its own)"
-            ),
+            NotANumber { value } => BadMember::NotANumber { value: value.clone() }.fmt(f),
             NumberTooLarge { value } => {
                 write!(f, "{value:?} is too large; the largest number is {}", i32::MAX)
             }
@@ -210,9 +197,6 @@ impl fmt::Display for Problem {
             ),
             UnknownElectionAlg { value } => {
                 write!(f, "{value:?} is no election algorithm; only 3 is supported, remove the line")
-            }
-            UnknownRole { value } => {
-                write!(f, "unrecognised peer type {value:?}; write participant or observer")
             }
             UnknownMetricsProvider { class } => write!(
                 f,
@@ -253,38 +237,7 @@ impl fmt::Display for Problem {
                 f,
                 "server id {id} is too large for extendedTypesEnabled; use ids from 0 to 254 or switch it off"
             ),
-            MemberKeyWithoutNumber { form } => write!(f, "no number after the dot; the form is {form}"),
-            ServerLineForm { value } => write!(
-                f,
-                "{value:?} does not have the form host:quorumPort:electionPort[:participant|observer]\
-                 [;[clientAddress:]clientPort], with IPv6 addresses in brackets"
-            ),
-            UnclosedBracket { value } => {
-                write!(f, "{value:?} is not [address]:port; close the bracket and add the port")
-            }
-            BadAddress { address } => {
-                write!(f, "address unresolved: {address:?}; a port is a number from 0 to 65535")
-            }
-            EqualPorts { port } => {
-                write!(f, "quorum and election port must be different, both are {port}; change one")
-            }
-            SeveralAddressesDisabled => f.write_str(
-                "multiple address feature is disabled, but several addresses are given; add \
-                 multiAddress.enabled=true",
-            ),
-            RolesDiffer => f.write_str("the addresses of one server must all have the same role"),
-            BadVersion { value } => {
-                write!(f, "{value:?} is not a hexadecimal number; servers write this line, remove it")
-            }
-            ServerInTwoGroups { id } => write!(f, "server {id} is in multiple groups; name it in one only"),
-            ServerNotInAGroup { id } => {
-                write!(f, "server {id} is not in a group; every participant must be in exactly one")
-            }
-            GroupMemberWithoutWeight { id } => write!(
-                f,
-                "group member {id} is no participant and has no weight; remove it from its group or add \
-                 weight.{id}"
-            ),
+            Members(problem) => problem.fmt(f),
             ObserversOnly => {
                 f.write_str("observers without participants are no ensemble; make a server a participant")
             }

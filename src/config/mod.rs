@@ -13,16 +13,16 @@
 
 mod error;
 pub mod keys;
-pub mod properties;
 mod read;
-mod servers;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use crate::admin::words::Whitelist;
+pub use crate::quorum::membership::{Groups, Membership, Role, Server, ServerAddress};
+pub use crate::wire::address::HostPort;
+pub use crate::wire::properties;
 pub use error::{ConfigError, Origin, Place, Problem, Warning};
-pub use servers::{Groups, HostPort, Membership, Role, Server, ServerAddress};
 
 use crate::auth::Auth;
 use crate::ids::ServerId;

@@ -5,10 +5,11 @@
 //! where Java has an order at all (among the keys of one file it has none).
 
 use super::error::{ConfigError, Place, Problem};
-use super::servers::{self, HostPort, MemberLine, Membership, Role, is_member_key};
 use super::settings::{Settings, parse_int};
 use super::*;
 use crate::auth::DigestAlgorithm;
+use crate::ids::Zxid;
+use crate::quorum::membership::{MemberLine, is_member_key};
 
 const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 /// Providers that export nothing: `mntr` has its values with any provider.
@@ -365,11 +366,12 @@ fn ensemble(
     let standalone_enabled = s.boolean("standaloneEnabled")?;
     let dynamic_file = s.text("dynamicConfigFile").map(PathBuf::from);
     let membership = match &dynamic_file {
-        None => Membership::parse(&s.member_lines(), multi_address.enabled, &s.whole)?,
+        None => parse_members(&s.member_lines(), multi_address.enabled, &s.whole)?,
         Some(dynamic) => {
-            if let Some(line) = s.member_lines().into_iter().find(|line| is_member_key(line.key)) {
+            let lines = s.member_lines();
+            if let Some((_, place)) = lines.iter().find(|(line, _)| is_member_key(line.key)) {
                 return Err(ConfigError {
-                    place: line.place.clone(),
+                    place: (*place).clone(),
                     problem: Problem::MembershipBesideDynamicFile,
                 });
             }
@@ -382,7 +384,7 @@ fn ensemble(
         _ => None,
     };
 
-    let my_id = servers::read_myid(data_dir)?;
+    let my_id = read_myid(data_dir)?;
     let me = my_id.and_then(|id| membership.servers.get(&id));
     if let Some(me) = me {
         let addresses = [
@@ -399,7 +401,8 @@ fn ensemble(
         }
     }
     let peer_type = s.text_or_default("peerType");
-    let peer_type = Role::parse(peer_type).map_err(|problem| s.error("peerType", problem))?;
+    let peer_type =
+        Role::parse(peer_type).map_err(|problem| s.error("peerType", Problem::Members(problem)))?;
     let role = me.map_or(Role::Participant, |me| me.role);
     if role != peer_type {
         let text = format!("peerType says {peer_type}, but the server lines say {role}, and they count");
@@ -498,7 +501,7 @@ fn read_dynamic_file(path: &Path, several_addresses: bool) -> Result<Membership,
         return Err(ConfigError { place: place.clone(), problem });
     }
     let membership = parse_member_file(path, &lines, several_addresses)?;
-    Ok(Membership { version: servers::version_in_name(path), ..membership })
+    Ok(Membership { version: version_in_name(path), ..membership })
 }
 
 /// The membership that was proposed and not known to be committed when the server stopped, if there is one.
@@ -535,12 +538,25 @@ fn parse_member_file(
     several_addresses: bool,
 ) -> Result<Membership, ConfigError> {
     // A later line for the same key replaces an earlier one, as in Java's properties.
-    let latest: std::collections::BTreeMap<&str, MemberLine<'_>> = lines
+    let latest: std::collections::BTreeMap<&str, (MemberLine<'_>, &Place)> = lines
         .iter()
-        .map(|(place, p)| (p.key.as_str(), MemberLine { key: &p.key, value: &p.value, place }))
+        .map(|(place, p)| (p.key.as_str(), (MemberLine { key: &p.key, value: &p.value }, place)))
         .collect();
-    let lines: Vec<MemberLine<'_>> = latest.into_values().collect();
-    Membership::parse(&lines, several_addresses, &Place::file(path))
+    let lines: Vec<_> = latest.into_values().collect();
+    parse_members(&lines, several_addresses, &Place::file(path))
+}
+
+/// The membership in `lines`; `whole` is the place of errors that no single line makes.
+fn parse_members(
+    lines: &[(MemberLine<'_>, &Place)],
+    several_addresses: bool,
+    whole: &Place,
+) -> Result<Membership, ConfigError> {
+    let (members, places): (Vec<_>, Vec<_>) = lines.iter().copied().unzip();
+    Membership::parse(&members, several_addresses).map_err(|bad| ConfigError {
+        place: bad.line.map_or(whole, |line| places[line]).clone(),
+        problem: Problem::Members(bad.problem),
+    })
 }
 
 fn election(s: &mut Settings, sync_limit_ticks: u32, sessions: &Sessions) -> Election {
@@ -589,4 +605,36 @@ fn observer(s: &mut Settings) -> Result<Observer, ConfigError> {
         master_port: Some(master_port).filter(|port| *port != 0),
         master_bytes_max: s.property_int("observerMaster.sizeLimit", 0) as u64,
     })
+}
+
+/// The version in the name of a dynamic configuration file: the hexadecimal number behind its last dot, or 0.
+fn version_in_name(path: &Path) -> Zxid {
+    let name = path.to_string_lossy();
+    let number = name.rsplit_once('.').and_then(|(_, end)| i64::from_str_radix(end, 16).ok());
+    Zxid(number.unwrap_or(0))
+}
+
+/// This server's number, from the file `myid` in its data directory; `None` without such a file.
+///
+/// # Errors
+/// A first line that is no number. Like Java, this does not trim: a blank behind the number is an error.
+fn read_myid(data_dir: &Path) -> Result<Option<ServerId>, ConfigError> {
+    let path = data_dir.join("myid");
+    // Java asks `isFile` first, so that a directory of that name counts as no file.
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fail = |problem| ConfigError { place: Place::file(&path), problem };
+    let unreadable = |error: io::Error| fail(Problem::FileUnreadable { error: error.to_string() });
+    // No number is longer; the rest of whatever file this is does not matter.
+    let mut start = Vec::new();
+    File::open(&path).and_then(|file| file.take(64).read_to_end(&mut start)).map_err(unreadable)?;
+    let line = start.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    match line.parse() {
+        // Java's own mark for "no id".
+        Ok(-1) => Ok(None),
+        Ok(id) => Ok(Some(ServerId(id))),
+        Err(_) => Err(fail(Problem::MyidNotANumber { value: line.into_owned() })),
+    }
 }

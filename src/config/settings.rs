@@ -9,7 +9,7 @@
 use super::error::{ConfigError, OneLine, Origin, Place, Problem, Warning};
 use super::keys::{self, Given, Part, Treatment};
 use super::properties::Property;
-use super::servers::{MemberLine, is_member_key};
+use crate::quorum::membership::{MemberLine, is_member_key};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -178,9 +178,9 @@ impl Settings {
     }
 
     /// The lines that say who is in the ensemble, and `version` if it is there.
-    pub fn member_lines(&self) -> Vec<MemberLine<'_>> {
+    pub fn member_lines(&self) -> Vec<(MemberLine<'_>, &Place)> {
         let lines = self.by_key.iter().filter(|(key, _)| is_member_key(key) || *key == "version");
-        lines.map(|(key, Setting { value, place })| MemberLine { key, value, place }).collect()
+        lines.map(|(key, Setting { value, place })| (MemberLine { key, value }, place)).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is in the ensemble: the `server`, `group` and `weight` lines of zoo.cfg, of a dynamic configuration
-//! file, and of the data of `/zookeeper/config`, which all have the same form. And `myid`: who of them we
-//! are.
+//! file, of notifications and NEWLEADER packets, and of the data of `/zookeeper/config`, which all have the
+//! same form.
 //!
 //! ```text
 //! server.<id> = address{|address} [;[clientAddress:]clientPort [;[address:]securePort]]
@@ -15,64 +15,11 @@
 //!   order is that of a hash table, which for ids below sixteen is the same.)
 //! - In a hierarchical membership every participant has a group and every member of a group a weight.
 
-use super::error::{ConfigError, Place, Problem};
 use crate::ids::{ServerId, Zxid};
+use crate::wire::address::{Bracketed, HostPort};
+use crate::wire::properties;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::net::IpAddr;
-use std::path::Path;
-
-/// A host, by name or address, and a port. Printed with IPv6 addresses in brackets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// Without brackets.
-    pub host: String,
-    pub port: u16,
-}
-
-impl HostPort {
-    /// The port on all addresses of this machine, of both families.
-    pub fn on_all_addresses(port: u16) -> HostPort {
-        HostPort { host: "0.0.0.0".to_owned(), port }
-    }
-
-    /// Is this the wildcard of either family? Java binds both families for either of them.
-    pub fn is_on_all_addresses(&self) -> bool {
-        self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
-    }
-
-    /// Do both certainly name different hosts? A name may be that of any address, so only two names or two
-    /// addresses can be told apart without asking the network.
-    fn host_differs(&self, other: &HostPort) -> bool {
-        match (self.host.parse::<IpAddr>(), other.host.parse::<IpAddr>()) {
-            (Ok(ip), Ok(other)) => ip != other,
-            (Err(_), Err(_)) => !self.host.eq_ignore_ascii_case(&other.host),
-            _ => false,
-        }
-    }
-
-    /// Java's rule for an address that zoo.cfg and the server line both give: the ports agree, and the hosts
-    /// do unless zoo.cfg says "all addresses".
-    pub(super) fn contradicts(&self, in_server_line: &HostPort) -> bool {
-        self.port != in_server_line.port || !self.is_on_all_addresses() && self.host_differs(in_server_line)
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", Bracketed(&self.host), self.port)
-    }
-}
-
-struct Bracketed<'a>(&'a str);
-
-impl fmt::Display for Bracketed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
-    }
-}
 
 /// Whether a server votes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +29,9 @@ pub enum Role {
 }
 
 impl Role {
-    pub(super) fn parse(text: &str) -> Result<Role, Problem> {
+    /// # Errors
+    /// Any other word than the two; capitals do not matter.
+    pub fn parse(text: &str) -> Result<Role, Problem> {
         match text.trim().to_ascii_lowercase().as_str() {
             "participant" => Ok(Role::Participant),
             "observer" => Ok(Role::Observer),
@@ -252,15 +201,23 @@ pub struct Membership {
     pub version: Zxid,
 }
 
-/// A key and a value of which [`is_member_key`] says that it belongs to the membership, and where it stands.
-pub(super) struct MemberLine<'a> {
+/// A key and a value of which [`is_member_key`] says that it belongs to the membership.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberLine<'a> {
     pub key: &'a str,
     pub value: &'a str,
-    pub place: &'a Place,
+}
+
+/// Why lines are no membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadMembership {
+    /// The index of the line; `None` for what no single line is to blame for.
+    pub line: Option<usize>,
+    pub problem: Problem,
 }
 
 /// Does Java take this key for a part of the membership? (It looks no further than this.)
-pub(super) fn is_member_key(key: &str) -> bool {
+pub fn is_member_key(key: &str) -> bool {
     key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight")
 }
 
@@ -268,18 +225,13 @@ impl Membership {
     /// Puts the lines together.
     ///
     /// # Errors
-    /// A line that is malformed, or groups that do not fit the servers; `whole` is the place of errors that
-    /// no single line makes.
-    pub(super) fn parse(
-        lines: &[MemberLine<'_>],
-        several_addresses: bool,
-        whole: &Place,
-    ) -> Result<Membership, ConfigError> {
+    /// A line that is malformed, or groups that do not fit the servers.
+    pub fn parse(lines: &[MemberLine<'_>], several_addresses: bool) -> Result<Membership, BadMembership> {
         let mut membership = Membership::default();
         let mut groups = Groups::default();
         let mut hierarchical = false;
-        for MemberLine { key, value, place } in lines {
-            let fail = |problem| ConfigError { place: (*place).clone(), problem };
+        for (at, MemberLine { key, value }) in lines.iter().enumerate() {
+            let fail = |problem| BadMembership { line: Some(at), problem };
             let not_a_number = || fail(Problem::NotANumber { value: (*value).to_owned() });
             let id_of = |form| match key.split_once('.').map(|(_, id)| id.parse::<i64>()) {
                 Some(Ok(id)) => Ok(id),
@@ -311,20 +263,42 @@ impl Membership {
             for (id, server) in &membership.servers {
                 if server.role == Role::Participant {
                     if !groups.group_of.contains_key(id) {
-                        let problem = Problem::ServerNotInAGroup { id: id.0 };
-                        return Err(ConfigError { place: whole.clone(), problem });
+                        return Err(BadMembership {
+                            line: None,
+                            problem: Problem::ServerNotInAGroup { id: id.0 },
+                        });
                     }
                     groups.weights.entry(*id).or_insert(1);
                 }
             }
             // Java ends with a null pointer here, in the middle of adding up the groups' weights.
             if let Some(id) = groups.group_of.keys().find(|id| !groups.weights.contains_key(id)) {
-                let problem = Problem::GroupMemberWithoutWeight { id: id.0 };
-                return Err(ConfigError { place: whole.clone(), problem });
+                return Err(BadMembership {
+                    line: None,
+                    problem: Problem::GroupMemberWithoutWeight { id: id.0 },
+                });
             }
             membership.groups = Some(groups);
         }
         Ok(membership)
+    }
+
+    /// Reads the text that servers send each other and that [`Display`](fmt::Display) prints.
+    ///
+    /// # Errors
+    /// Also for keys that do not belong there, as in Java, which reads nothing else from this text.
+    pub fn from_text(text: &[u8]) -> Result<Membership, BadMembership> {
+        let whole = |problem| BadMembership { line: None, problem };
+        let properties = properties::parse(text).map_err(|_| whole(Problem::NotProperties))?;
+        // A later line for the same key replaces an earlier one, as in Java's properties.
+        let latest: BTreeMap<&str, &str> =
+            properties.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
+        if let Some(key) = latest.keys().find(|key| !is_member_key(key) && **key != "version") {
+            return Err(whole(Problem::ForeignKey { key: (*key).to_owned() }));
+        }
+        let lines: Vec<_> = latest.into_iter().map(|(key, value)| MemberLine { key, value }).collect();
+        // What the peers agreed upon has been checked by the one that proposed it.
+        Membership::parse(&lines, true)
     }
 
     /// The servers that vote.
@@ -371,34 +345,135 @@ impl fmt::Display for Membership {
     }
 }
 
-/// The version in the name of a dynamic configuration file: the hexadecimal number behind its last dot, or 0.
-pub(super) fn version_in_name(path: &Path) -> Zxid {
-    let name = path.to_string_lossy();
-    let number = name.rsplit_once('.').and_then(|(_, end)| i64::from_str_radix(end, 16).ok());
-    Zxid(number.unwrap_or(0))
+/// What can be wrong with a membership. Words that Java uses are kept where people search for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    NotANumber {
+        value: String,
+    },
+    UnknownRole {
+        value: String,
+    },
+    MemberKeyWithoutNumber {
+        form: &'static str,
+    },
+    ServerLineForm {
+        value: String,
+    },
+    UnclosedBracket {
+        value: String,
+    },
+    BadAddress {
+        address: String,
+    },
+    EqualPorts {
+        port: u16,
+    },
+    SeveralAddressesDisabled,
+    RolesDiffer,
+    BadVersion {
+        value: String,
+    },
+    ServerInTwoGroups {
+        id: i64,
+    },
+    ServerNotInAGroup {
+        id: i64,
+    },
+    GroupMemberWithoutWeight {
+        id: i64,
+    },
+    /// Only in text from a peer: its syntax is broken.
+    NotProperties,
+    /// Only in text from a peer: a key that is no part of a membership.
+    ForeignKey {
+        key: String,
+    },
 }
 
-/// This server's number, from the file `myid` in its data directory; `None` without such a file.
-///
-/// # Errors
-/// A first line that is no number. Like Java, this does not trim: a blank behind the number is an error.
-pub(super) fn read_myid(data_dir: &Path) -> Result<Option<ServerId>, ConfigError> {
-    let path = data_dir.join("myid");
-    // Java asks `isFile` first, so that a directory of that name counts as no file.
-    if !path.is_file() {
-        return Ok(None);
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Problem::*;
+        // Values come from files and peers: quoted and escaped, so that a message stays one line.
+        match self {
+            NotANumber { value } => write!(
+                f,
+                "{value:?} is not a whole number; write digits only (a comment needs a line of its own)"
+            ),
+            UnknownRole { value } => {
+                write!(f, "unrecognised peer type {value:?}; write participant or observer")
+            }
+            MemberKeyWithoutNumber { form } => write!(f, "no number after the dot; the form is {form}"),
+            ServerLineForm { value } => write!(
+                f,
+                "{value:?} does not have the form host:quorumPort:electionPort[:participant|observer]\
+                 [;[clientAddress:]clientPort], with IPv6 addresses in brackets"
+            ),
+            UnclosedBracket { value } => {
+                write!(f, "{value:?} is not [address]:port; close the bracket and add the port")
+            }
+            BadAddress { address } => {
+                write!(f, "address unresolved: {address:?}; a port is a number from 0 to 65535")
+            }
+            EqualPorts { port } => {
+                write!(f, "quorum and election port must be different, both are {port}; change one")
+            }
+            SeveralAddressesDisabled => f.write_str(
+                "multiple address feature is disabled, but several addresses are given; add \
+                 multiAddress.enabled=true",
+            ),
+            RolesDiffer => f.write_str("the addresses of one server must all have the same role"),
+            BadVersion { value } => {
+                write!(f, "{value:?} is not a hexadecimal number; servers write this line, remove it")
+            }
+            ServerInTwoGroups { id } => write!(f, "server {id} is in multiple groups; name it in one only"),
+            ServerNotInAGroup { id } => {
+                write!(f, "server {id} is not in a group; every participant must be in exactly one")
+            }
+            GroupMemberWithoutWeight { id } => write!(
+                f,
+                "group member {id} is no participant and has no weight; remove it from its group or add \
+                 weight.{id}"
+            ),
+            NotProperties => f.write_str("malformed \\u escape"),
+            ForeignKey { key } => write!(f, "unrecognised parameter {key:?}"),
+        }
     }
-    let fail = |problem| ConfigError { place: Place::file(&path), problem };
-    let unreadable = |error: io::Error| fail(Problem::FileUnreadable { error: error.to_string() });
-    // No number is longer; the rest of whatever file this is does not matter.
-    let mut start = Vec::new();
-    File::open(&path).and_then(|file| file.take(64).read_to_end(&mut start)).map_err(unreadable)?;
-    let line = start.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    match line.parse() {
-        // Java's own mark for "no id".
-        Ok(-1) => Ok(None),
-        Ok(id) => Ok(Some(ServerId(id))),
-        Err(_) => Err(fail(Problem::MyidNotANumber { value: line.into_owned() })),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "server.1=a:1:2:participant\nserver.2=[::1]:1:2:observer;0.0.0.0:2181\nversion=10a";
+
+    #[test]
+    fn the_text_that_servers_exchange_comes_back_as_it_was() {
+        let members = Membership::from_text(TEXT.as_bytes()).expect("good");
+        assert_eq!((members.version, members.participants().count()), (Zxid(0x10a), 1));
+        assert_eq!(members.to_string(), TEXT);
+    }
+
+    #[test]
+    fn text_with_a_foreign_key_is_no_membership() {
+        let foreign = Membership::from_text(b"rubbish=1\nversion=1");
+        let problem = Problem::ForeignKey { key: "rubbish".into() };
+        assert_eq!(foreign, Err(BadMembership { line: None, problem }));
+    }
+
+    #[test]
+    fn a_bad_line_is_pointed_at() {
+        let lines = [("server.1", "a:1:2"), ("weight.x", "1")].map(|(key, value)| MemberLine { key, value });
+        assert_eq!(Membership::parse(&lines, false).expect_err("bad").line, Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_prints_text_that_parses_to_the_same(text in "(server\\.[0-9]{1,2}=[a-c]:1:2(:observer)?(;3)?\n){0,4}(weight\\.1=2\n)?(group\\.1=1:2\n)?") {
+            if let Ok(members) = Membership::from_text(text.as_bytes()) {
+                prop_assert_eq!(Membership::from_text(members.to_string().as_bytes()), Ok(members));
+            }
+        }
     }
 }

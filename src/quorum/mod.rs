@@ -1,0 +1,3 @@
+//! Ensembles: who is a member, and who leads.
+
+pub mod membership;
