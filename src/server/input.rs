@@ -180,7 +180,6 @@ impl Server {
             log::warn!("Closed {peer}: malformed connect request");
             return self.clients.close(conn, Close::Now);
         };
-        self.metrics.connection_request_count += 1;
         client.knows_read_only = request.read_only.is_some();
         if !self.take_tokens(now.mono, request.session == 0) {
             self.metrics.connection_drop_count += 1;
