@@ -12,6 +12,19 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// Takes `host:port`, an IPv6 literal in brackets.
+    pub fn parse(text: &str) -> Option<HostPort> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = match host.strip_prefix('[') {
+            Some(bracketed) => bracketed.strip_suffix(']')?,
+            None => host,
+        };
+        if host.is_empty() {
+            return None;
+        }
+        Some(HostPort { host: host.to_owned(), port: port.parse().ok()? })
+    }
+
     /// The port on all addresses of this machine, of both families.
     pub fn on_all_addresses(port: u16) -> HostPort {
         HostPort { host: "0.0.0.0".to_owned(), port }
@@ -51,5 +64,20 @@ pub struct Bracketed<'a>(pub &'a str);
 impl fmt::Display for Bracketed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        for text in ["a:1", "127.0.0.1:22012", "[::1]:65535"] {
+            assert_eq!(HostPort::parse(text).expect("good").to_string(), text);
+        }
+        for text in ["a", "a:", ":1", "a:65536", "a:-1", "[::1:1", ""] {
+            assert_eq!(HostPort::parse(text), None, "{text}");
+        }
     }
 }
