@@ -413,6 +413,7 @@ fn options(config: &Config) -> Options {
             enforce_quota: config.tree.enforce_quotas,
             reconfig_enabled: config.ensemble.reconfig_enabled,
             close_session_paths: config.storage.close_session_paths,
+            record_max: load_options(config).len_max,
         },
         auth: config.auth.clone(),
     }

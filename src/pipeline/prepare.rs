@@ -15,7 +15,7 @@ use crate::wire::request::{CreateRequest, MultiOp, Request};
 use crate::wire::txn::{CreateKind, CreateTxn, LoggedTxn, Txn, TxnHeader};
 
 /// Settings that decide whether a write is allowed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// What kinds of nodes there are, and whether digests are kept.
     pub tree: TreeOptions,
@@ -25,6 +25,8 @@ pub struct Rules {
     pub reconfig_enabled: bool,
     /// `closeSessionTxn.enabled`: closeSession lists the paths it deletes.
     pub close_session_paths: bool,
+    /// Largest log payload in bytes: what a server reads back at its next start (`jute.maxbuffer` + extrasize).
+    pub record_max: usize,
 }
 
 /// What a request is checked against.
@@ -175,9 +177,31 @@ impl Preparer {
             draft.outstanding.rollback();
             Txn::Error { code: error.code() }
         });
-        let header = TxnHeader { session: author.session, cxid: author.cxid, zxid, time, kind: txn.kind() };
         let digest = if matches!(txn, Txn::Error { .. }) { None } else { self.outstanding.digest() };
-        LoggedTxn { header, txn, digest }.encode(out);
+        let closes_session = matches!(txn, Txn::CloseSession { .. });
+        let start = out.len();
+        let mut log = |txn: Txn<'r>, digest| {
+            out.truncate(start);
+            let header =
+                TxnHeader { session: author.session, cxid: author.cxid, zxid, time, kind: txn.kind() };
+            LoggedTxn { header, txn, digest }.encode(out);
+            out.len() - start
+        };
+        let len = log(txn, digest);
+        if len <= self.rules.record_max {
+            return zxid;
+        }
+        // Java logs such a record and refuses it at its next start. It takes many ephemerals, or an `auth` entry
+        // that stands for many identities, to make one of requests that fit.
+        if closes_session {
+            // Without its list the record means what the session owns when it is applied, which is the same. A
+            // reader takes a digest for a list, so there is none.
+            log(Txn::CloseSession { paths: None }, None);
+        } else {
+            log::warn!("Refused a write of session {}: its record of {len} bytes is too long", author.session);
+            self.outstanding.rollback();
+            log(Txn::Error { code: ErrorCode::MarshallingError.code() }, None);
+        }
         zxid
     }
 }

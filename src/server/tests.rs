@@ -54,6 +54,7 @@ fn options() -> Options {
             enforce_quota: true,
             reconfig_enabled: false,
             close_session_paths: true,
+            record_max: 2 * MAX_BUFFER_DEFAULT,
         },
         auth: Auth::default(),
     }
@@ -218,6 +219,14 @@ fn multi(ops: &[(Op, Vec<u8>)]) -> Vec<u8> {
     body
 }
 
+fn digest_auth(credential: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    jute::put_int(&mut body, 0);
+    jute::put_string(&mut body, Some("digest"));
+    jute::put_buffer(&mut body, Some(credential.as_bytes()));
+    body
+}
+
 fn text(body: &[u8]) -> String {
     Reader::new(body, usize::MAX).string().expect("a string").expect("not null").into_owned()
 }
@@ -292,11 +301,7 @@ fn a_watch_on_a_node_that_may_not_be_read_is_spent_in_silence() {
     let (a, b) = (f.client(), f.client());
     f.create(a, "/a", 0);
     f.call(b, Op::GetData, &path_and_watch("/a", true));
-    let mut auth = Vec::new();
-    jute::put_int(&mut auth, 0);
-    jute::put_string(&mut auth, Some("digest"));
-    jute::put_buffer(&mut auth, Some(b"u:p"));
-    assert_eq!(f.call(a, Op::Auth, &auth).err, 0);
+    assert_eq!(f.call(a, Op::Auth, &digest_auth("u:p")).err, 0);
     let mine = [Acl { perms: perms::ALL, scheme: Some("auth".into()), id: Some("".into()) }];
     let mut body = Vec::new();
     jute::put_string(&mut body, Some("/a"));
@@ -553,6 +558,42 @@ fn with_enforced_authentication_an_unknown_client_may_do_nothing() {
     let reply = f.call(a, Op::Ping, &[]);
     assert_eq!((reply.err, reply.zxid), (ErrorCode::SessionClosedRequireSaslAuth.code(), 0));
     assert!(f.is_closed(a));
+}
+
+/// Nothing in the log may be longer than what is read back at the next start.
+#[test]
+fn a_session_with_more_ephemerals_than_a_record_can_list_closes_all_the_same() {
+    let rules = Rules { record_max: 300, ..options().rules };
+    let mut f = Fixture::with(Options { rules, ..options() });
+    let (a, b) = (f.client(), f.client());
+    for n in 0..100 {
+        assert_eq!(f.create(a, &format!("/e{n}"), 1).err, 0);
+    }
+    assert_eq!(f.call(a, Op::CloseSession, &[]).err, 0);
+    assert!(f.logged.iter().all(|append| append.payload.len() <= 300));
+    assert_eq!(f.server.tree().ephemeral_count(), 0);
+    assert_eq!(f.create(b, "/after", 0).err, 0);
+    assert_eq!(f.server.metrics.digest_mismatches_count, 0);
+}
+
+#[test]
+fn a_write_whose_record_would_be_too_long_is_refused_and_leaves_no_trace() {
+    let rules = Rules { record_max: 300, ..options().rules };
+    let mut f = Fixture::with(Options { rules, ..options() });
+    let a = f.client();
+    for user in 0..10 {
+        assert_eq!(f.call(a, Op::Auth, &digest_auth(&format!("u{user}:p"))).err, 0);
+    }
+    let mine = [Acl { perms: perms::ALL, scheme: Some("auth".into()), id: Some("".into()) }];
+    let mut body = Vec::new();
+    put_create(&mut body, "/a", Some(b"x"), &mine, 0, None);
+    assert_eq!(f.call(a, Op::Create, &body).err, ErrorCode::MarshallingError.code());
+    let multi = f.call(a, Op::Multi, &multi(&[(Op::Create, body)]));
+    assert_eq!((multi.err, multi.body), (ErrorCode::MarshallingError.code(), vec![]));
+    assert!(f.logged.iter().all(|append| append.payload.len() <= 300));
+    assert!(!f.exists(a, "/a"));
+    assert_eq!(f.create(a, "/a", 0).err, 0);
+    assert_eq!(f.server.metrics.digest_mismatches_count, 0);
 }
 
 /// client-protocol.md section 19: what kills, hangs or fools a Java server is refused here, and the server goes on.
