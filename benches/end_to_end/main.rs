@@ -63,8 +63,9 @@ fn options() -> Options {
     o.optopt("", "value-size", "bytes of a value (100)", "N");
     o.optopt("", "nodes", "znodes to prepare and choose from (10000)", "N");
     o.optopt("", "nodes-large", "znodes of the large tree (1000000)", "N");
-    o.optopt("", "seconds", "measured time of a run (3)", "S");
-    o.optopt("", "warm-up", "time before that (1)", "S");
+    o.optopt("", "seconds", "measured time of a run (3; of each round of a comparison 1)", "S");
+    o.optopt("", "warm-up", "time before that (1; 0.3)", "S");
+    o.optopt("", "rounds", "rounds of a comparison, of which the best counts (3)", "N");
     o.optopt("", "ops", "end a run after this many operations instead", "N");
     o.optopt("", "rate", "send so many requests a second in all, whatever comes back", "N");
     o.optflag("", "compare", "start each server, run everything, print the table");
@@ -79,10 +80,10 @@ fn options() -> Options {
     );
     o.optopt("", "java-flags", "flags of java (-Xmx1000m, as Apache's zkEnv.sh sets)", "FLAGS");
     o.optopt("", "work-dir", "where the servers' data goes; on a disk, not in memory (target/bench)", "DIR");
-    o.optopt("", "port", "port of the servers started here (27090)", "PORT");
+    o.optopt("", "port", "port of the first server started here (27090), the others follow", "PORT");
     o.optopt("", "snap-count", "snapCount of the servers started here (100000; with --stall 50000)", "N");
     o.optopt("", "steady-rate", "writes a second while snapshots are taken (10000)", "N");
-    o.optopt("", "steady-seconds", "and for how long (15)", "S");
+    o.optopt("", "steady-seconds", "and for how long (12)", "S");
     o.optopt("", "echo-server", "be the server that does nothing", "PORT");
     o
 }
@@ -243,22 +244,22 @@ fn comparison(given: &Matches, plan: &Plan) -> io::Result<Comparison> {
         kinds.push(Kind::serval(Path::new(&program)));
     }
     if only_echo || given.opt_present("compare") {
-        kinds.push(Kind::echo(port, plan.value_size)?);
+        kinds.push(Kind::echo(port + kinds.len() as u16, plan.value_size)?);
     }
-    let Length::Time(time) = plan.length else {
-        return Err(io::Error::other("--ops goes with --addr only"));
-    };
+    // Rounds are shorter than the runs against one server: there are more of them.
+    let time = seconds(given, "seconds", Duration::from_secs(1))?;
     Ok(Comparison {
         kinds,
         work_dir,
         port,
         value_size: plan.value_size,
-        warm_up: plan.warm_up,
+        warm_up: seconds(given, "warm-up", Duration::from_millis(300))?,
         time,
+        rounds: number(given, "rounds")?.unwrap_or(3).max(1),
         nodes: plan.nodes,
         nodes_large: number(given, "nodes-large")?.unwrap_or(1_000_000),
         steady_rate: number(given, "steady-rate")?.unwrap_or(10_000),
-        steady_time: seconds(given, "steady-seconds", Duration::from_secs(15))?,
+        steady_time: seconds(given, "steady-seconds", Duration::from_secs(12))?,
         snap_count: number(given, "snap-count")?.unwrap_or(if stall { 50_000 } else { 100_000 }),
     })
 }

@@ -198,7 +198,10 @@ impl Preparer {
             // reader takes a digest for a list, so there is none.
             log(Txn::CloseSession { paths: None }, None);
         } else {
-            log::warn!("Refused a write of session {}: its record of {len} bytes is too long", author.session);
+            log::warn!(
+                "Refused a write of session {}: its record of {len} bytes is too long",
+                author.session
+            );
             self.outstanding.rollback();
             log(Txn::Error { code: ErrorCode::MarshallingError.code() }, None);
         }
