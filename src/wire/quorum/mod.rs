@@ -14,9 +14,9 @@
 
 pub mod auth;
 pub mod election;
-#[cfg(test)]
-mod golden;
 pub mod packet;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use super::jute::Malformed;
 use std::fmt;

@@ -14,7 +14,7 @@ use std::path::Path;
 const LEN_MAX: usize = 2_097_150;
 
 /// The lines of every capture whose name begins with `prefix`.
-fn captures(prefix: &str) -> Vec<(String, Value)> {
+pub(crate) fn captures(prefix: &str) -> Vec<(String, Value)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quorum");
     let mut lines = Vec::new();
     for entry in fs::read_dir(dir).expect("the captures are there") {
@@ -31,7 +31,7 @@ fn captures(prefix: &str) -> Vec<(String, Value)> {
     lines
 }
 
-fn bytes_of(line: &Value) -> Vec<u8> {
+pub(crate) fn bytes_of(line: &Value) -> Vec<u8> {
     let hex = line["hex"].as_str().expect("a message has bytes");
     let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
     (0..hex.len()).step_by(2).map(digit).collect()
