@@ -147,7 +147,8 @@ impl Server {
                 "; this looks like HTTP, which is on another port"
             }
             [0x16, 3, 0..=4, _] => "; this looks like TLS, but the port is a plain one",
-            _ if client.phase == Phase::Established => "; see jute.maxbuffer",
+            _ if client.phase == Phase::Established && len > 0 => "; see jute.maxbuffer",
+            _ if client.phase == Phase::Established => "; the client sends no frames any more",
             _ => "; this is no ZooKeeper client",
         };
         log::warn!("Closed {} (session {}): Len error {len}{looks_like}", client.peer, client.session);
@@ -173,7 +174,6 @@ impl Server {
 
     /// The handshake.
     fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8]) {
-        self.metrics.connection_request_count += 1;
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
         let peer = client.peer;
         let Ok(request) = ConnectRequest::decode(frame, self.options.field_max) else {
