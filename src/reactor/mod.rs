@@ -10,6 +10,7 @@
 //! 3. After a storage error no socket is written to any more; the process ends.
 
 mod clock;
+mod descriptors;
 mod helper;
 mod host;
 mod http;
@@ -120,6 +121,10 @@ pub struct Reactor {
     listener: TcpListener,
     accept_more: bool,
     sockets: Slab<Socket>,
+    /// How many sockets the limit of open files leaves to clients.
+    sockets_max: usize,
+    /// Connections are refused for want of descriptors; said once, not for each of them.
+    full: bool,
     /// Token of each connection, by its slot in the server.
     tokens: Vec<usize>,
     http: http::Http,
@@ -202,6 +207,8 @@ impl Reactor {
             listener,
             accept_more: true,
             sockets: Slab::new(),
+            sockets_max: descriptors::for_clients(descriptors::raise_limit()),
+            full: false,
             tokens: Vec::new(),
             http,
             server,
@@ -323,9 +330,9 @@ impl Reactor {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
-                    // Out of descriptors, most likely. Trying again at once would spin; the next connection
-                    // that comes or goes brings us back.
-                    log::error!("Cannot accept a connection: {e}; raise the limit of open files (ulimit -n)");
+                    // The whole system is out of descriptors or memory. Trying again at once would spin; the next
+                    // connection that comes or goes brings us back.
+                    log::error!("Cannot accept a connection: {e}");
                     self.accept_more = false;
                     return;
                 }
@@ -336,6 +343,16 @@ impl Reactor {
     fn adopt(&mut self, now: Now, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
         // Behind a socket of both families IPv4 clients come as ::ffff:a.b.c.d; limits and ACLs know them as IPv4.
         let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        if self.sockets.len() >= self.sockets_max {
+            if !std::mem::replace(&mut self.full, true) {
+                log::error!(
+                    "Refusing connections: {} are open, and the limit of open files allows no more; raise it (ulimit -n, LimitNOFILE=)",
+                    self.sockets.len()
+                );
+            }
+            self.server.metrics.connection_rejected += 1;
+            return;
+        }
         let Some(conn) = self.server.connected(now, peer) else {
             self.server.metrics.connection_rejected += 1;
             return;
@@ -584,6 +601,11 @@ impl Reactor {
         self.server.disconnected(socket.conn);
         // A descriptor is free again: if accepting failed for want of one, it may succeed now.
         self.accept_more = true;
+        // Well below the limit, so that a single client that comes and goes does not fill the log.
+        if self.full && self.sockets.len() <= self.sockets_max / 8 * 7 {
+            self.full = false;
+            log::info!("Accepting connections again: {} are open", self.sockets.len());
+        }
     }
 
     fn purge_if_due(&mut self, now: Instant) {

@@ -1,0 +1,152 @@
+//! The program as an operator meets it: what it says when it cannot start, and what it does at the limit of open files.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const SERVAL: &str = env!("CARGO_BIN_EXE_serval");
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A zoo.cfg whose first line is dataDir, and whose third is `more`.
+    fn config(&self, data_dir: &str, more: &str) -> PathBuf {
+        let path = self.path("zoo.cfg");
+        let data_dir = self.path(data_dir);
+        let text = format!("dataDir={}\nadmin.enableServer=false\n{more}\n", data_dir.display());
+        fs::write(&path, text).expect("zoo.cfg");
+        path
+    }
+}
+
+/// Runs to the end; for configurations that must not start.
+fn refused(config: &Path) -> (i32, String) {
+    let Output { status, stderr, .. } = Command::new(SERVAL).arg(config).output().expect("the program runs");
+    let errors = String::from_utf8(stderr).expect("UTF-8");
+    let last = errors.lines().last().unwrap_or_default().to_owned();
+    (status.code().expect("no signal"), last)
+}
+
+/// A running server; killed when dropped.
+struct Running {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Running {
+    /// `limit`: of open files, hard and soft.
+    fn start(place: &Place, config: &Path, limit: u32) -> Running {
+        let log = place.path("log");
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("ulimit -n {limit} && exec \"$0\" \"$1\""))
+            .args([Path::new(SERVAL), config])
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the announcement");
+        let port = line.split_once(':').and_then(|(_, rest)| rest.split_once(',')).map(|(port, _)| port);
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {line:?}"));
+        Running { child, port, log }
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).expect("the port is open")
+    }
+
+    /// Whether a new connection is served; kept open if so.
+    fn serves(&self) -> Option<TcpStream> {
+        let mut stream = self.connect();
+        // A session for 10 s: version, last zxid, timeout, session, password, read-only.
+        let mut request = [0; 49];
+        request[3] = 45;
+        request[18..20].copy_from_slice(&10_000_u16.to_be_bytes());
+        request[31] = 16;
+        stream.write_all(&request).ok()?;
+        let mut reply = [0; 41];
+        stream.read_exact(&mut reply).ok()?;
+        Some(stream)
+    }
+
+    fn log_lines(&self, with: &str) -> usize {
+        fs::read_to_string(&self.log).expect("the log").lines().filter(|line| line.contains(with)).count()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_line_that_asks_for_it() {
+    let place = Place::new();
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = other.local_addr().expect("bound").port();
+    let config = place.config("data", &format!("clientPortAddress=127.0.0.1\nclientPort={port}"));
+    let (code, line) = refused(&config);
+    assert_eq!(code, 1);
+    assert!(line.contains(&format!("{}:4: clientPort: cannot listen on 127.0.0.1:{port}", config.display())));
+}
+
+#[test]
+fn a_directory_that_is_a_file_is_named_with_its_line() {
+    let place = Place::new();
+    fs::write(place.path("data"), "").expect("a file");
+    let config = place.config("data", "clientPort=0");
+    let (code, line) = refused(&config);
+    assert_eq!(code, 3);
+    assert!(line.contains(&format!("{}:1: dataDir: ", config.display())), "{line}");
+    let config =
+        place.config("elsewhere", &format!("dataLogDir={}\nclientPort=0", place.path("data").display()));
+    let (code, line) = refused(&config);
+    assert_eq!(code, 3);
+    assert!(line.contains(&format!("{}:3: dataLogDir: ", config.display())), "{line}");
+}
+
+#[test]
+fn a_directory_in_use_names_the_process() {
+    let place = Place::new();
+    let config = place.config("data", "clientPort=0");
+    let running = Running::start(&place, &config, 1024);
+    let (code, line) = refused(&config);
+    assert_eq!(code, 3);
+    assert!(line.contains(&format!("is in use by process {}", running.child.id())), "{line}");
+}
+
+#[test]
+fn at_the_limit_of_open_files_connections_are_refused_and_files_are_not() {
+    let place = Place::new();
+    let config = place.config("data", "clientPort=0\nmaxClientCnxns=0\nsnapCount=2");
+    let server = Running::start(&place, &config, 256);
+    let mut served = Vec::new();
+    while let Some(stream) = server.serves() {
+        served.push(stream);
+    }
+    // Every session was a write, and with this snapCount most began a log and a snapshot.
+    assert_eq!(served.len(), 128);
+    assert!(server.serves().is_none() && server.serves().is_none());
+    assert_eq!(server.log_lines("Refusing connections: 128 are open"), 1);
+    drop(served);
+    while server.serves().is_none() {}
+    assert_eq!(server.log_lines("Accepting connections again"), 1);
+}
