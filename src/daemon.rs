@@ -60,16 +60,18 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
     let config = &configured.config;
     let clock = Clock::start();
     let places = &config.directories;
-    let (dirs, lock) = DataDirs::open(&places.data_dir, &places.data_log_dir, places.auto_create)?;
+    let (dirs, lock) = DataDirs::open(&places.data_dir, &places.data_log_dir, places.auto_create)
+        .map_err(|error| bad_directory(configured, error))?;
     if let Some(warning) = &lock.warning {
         log::warn!("{warning}");
     }
     let Some(address) = &config.client_port.address else {
         return Err(Stopped { line: "clientPort is not set: nobody could connect".into(), exit_code: 2 });
     };
-    let listener = bind("clientPort", address, config.client_port.backlog.unwrap_or(BACKLOG))?;
+    let listener = bind(configured, "clientPort", address, config.client_port.backlog.unwrap_or(BACKLOG))?;
     let http = http_ports(configured)?;
     let bound = listener.local_addr().map_or(address.port, |bound| bound.port());
+    log::info!("binding to port {}:{bound}", shown(&address.host));
 
     let data = load(config, &dirs, &clock)?;
     let fresh = data.replayed == 0;
@@ -100,12 +102,32 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
     Ok(())
 }
 
+/// The line of a directory that cannot be used begins with the setting that named it.
+fn bad_directory(configured: &Loaded, error: StorageError) -> Stopped {
+    let places = &configured.config.directories;
+    let key = match &error {
+        StorageError::BadDir { path, .. }
+        | StorageError::MisplacedFiles { path, .. }
+        | StorageError::Locked { path, .. }
+            if path.starts_with(&places.data_log_dir) && places.data_log_dir != places.data_dir =>
+        {
+            "dataLogDir"
+        }
+        StorageError::BadDir { .. } | StorageError::MisplacedFiles { .. } | StorageError::Locked { .. } => {
+            "dataDir"
+        }
+        _ => return error.into(),
+    };
+    Stopped { line: format!("{}: {error}", configured.place(key)), exit_code: error.exit_code() }
+}
+
 /// The ports for metrics and for the AdminServer's commands.
 fn http_ports(configured: &Loaded) -> Result<Vec<Port>, Stopped> {
     let config = &configured.config;
     let mut ports = Vec::new();
     if let Some(port) = &config.metrics_port {
-        let listener = bind("metricsProvider.httpPort", &port.address, BACKLOG)?;
+        let listener = bind(configured, "metricsProvider.httpPort", &port.address, BACKLOG)?;
+        log::info!("Serving Prometheus metrics at http://{}/metrics", port.address);
         ports.push(Port {
             listener,
             service: Service::Metrics { process_series: port.process_series },
@@ -113,8 +135,14 @@ fn http_ports(configured: &Loaded) -> Result<Vec<Port>, Stopped> {
         });
     }
     if let Some(port) = &config.admin_port {
-        match bind("admin.serverPort", &port.address, BACKLOG) {
+        match bind(configured, "admin.serverPort", &port.address, BACKLOG) {
             Ok(listener) => {
+                log::info!(
+                    "Started AdminServer on address {}, port {} and command URL {}",
+                    port.address.host,
+                    port.address.port,
+                    port.command_url
+                );
                 ports.push(Port {
                     listener,
                     service: Service::Commands { url: port.command_url.clone() },
@@ -136,7 +164,7 @@ fn shown(host: &str) -> String {
 }
 
 /// Binds and listens. A wildcard is bound for both families, as Java does.
-fn bind(key: &str, address: &HostPort, backlog: u32) -> Result<TcpListener, Stopped> {
+fn bind(configured: &Loaded, key: &str, address: &HostPort, backlog: u32) -> Result<TcpListener, Stopped> {
     let fail = |error: io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => "another process has this port: stop it, or set another one",
@@ -144,7 +172,8 @@ fn bind(key: &str, address: &HostPort, backlog: u32) -> Result<TcpListener, Stop
             io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct it",
             _ => "correct the address",
         };
-        Stopped { line: format!("{key}: cannot listen on {address}: {error}; {advice}"), exit_code: 1 }
+        let place = configured.place(key);
+        Stopped { line: format!("{place}: cannot listen on {address}: {error}; {advice}"), exit_code: 1 }
     };
     let listen = |at: SocketAddr| -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;

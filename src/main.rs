@@ -57,7 +57,14 @@ fn run(start: &Start) -> ExitCode {
     }
     match daemon::run(&loaded, say) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(stopped) => fail(&stopped.line, u8::try_from(stopped.exit_code).unwrap_or(1)),
+        Err(stopped) => {
+            // Into the log with its time, since this may come after months of running.
+            if log::log_enabled!(log::Level::Error) {
+                log::error!("{}; exiting with code {}", stopped.line, stopped.exit_code);
+                return ExitCode::from(u8::try_from(stopped.exit_code).unwrap_or(1));
+            }
+            fail(&stopped.line, u8::try_from(stopped.exit_code).unwrap_or(1))
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub use error::{ConfigError, Origin, Place, Problem, Warning};
 use crate::auth::Auth;
 use crate::ids::ServerId;
 use settings::Settings;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -307,6 +308,17 @@ pub struct Loaded {
     /// What holds, by name: every key that was given, and the defaults of those that were not. Keys that Java
     /// makes system properties of have its names for them (`zookeeper.snapCount`). Secrets are hidden.
     pub in_force: Vec<(String, String)>,
+    /// Where each setting was given. What turns out wrong only when a port or a directory is used can then still
+    /// be named with its file and line.
+    pub places: BTreeMap<String, Place>,
+}
+
+impl Loaded {
+    /// Where `key` was given, as errors begin with it: `conf/zoo.cfg:12: clientPort`, or the key alone if its
+    /// default is in force.
+    pub fn place(&self, key: &str) -> String {
+        self.places.get(key).map_or_else(|| key.to_owned(), Place::to_string)
+    }
 }
 
 impl Config {

@@ -23,7 +23,8 @@ pub(super) fn read(mut settings: Settings, file: Option<&Path>) -> Result<Loaded
     let config = read_config(&mut settings, file)?;
     settings.warn_of_keys_without_effect();
     let in_force = settings.in_force();
-    Ok(Loaded { config, warnings: settings.warnings, file_text: None, in_force })
+    let places = settings.places();
+    Ok(Loaded { config, warnings: settings.warnings, file_text: None, in_force, places })
 }
 
 /// Every key of the table, asked for once.

@@ -369,9 +369,15 @@ impl Settings {
     }
 }
 
-/// What the HTTP command `system_properties` shows.
+/// What is told of the settings after they were read.
 impl Settings {
-    /// Every key that was given, and the defaults of those that were not, by their full names.
+    /// Where each setting was given, by key.
+    pub fn places(&self) -> BTreeMap<String, Place> {
+        self.by_key.iter().map(|(key, setting)| (key.clone(), setting.place.clone())).collect()
+    }
+
+    /// What the HTTP command `system_properties` shows: every key that was given, and the defaults of those that
+    /// were not, by their full names.
     pub fn in_force(&self) -> Vec<(String, String)> {
         let rows = keys::SECTIONS.iter().flat_map(|section| section.keys);
         let defaults = rows.filter(|row| matches!(row.treatment, Treatment::Honoured | Treatment::Ensemble));

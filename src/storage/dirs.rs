@@ -92,18 +92,22 @@ fn usable(dir: &Path, autocreate: bool) -> Result<()> {
     let bad = |problem| StorageError::BadDir { path: dir.to_owned(), problem };
     match fs::metadata(dir) {
         Ok(meta) if !meta.is_dir() => {
-            return Err(bad("is not a directory; correct dataDir or remove the file"));
+            return Err(bad("is not a directory; correct the setting or remove the file"));
         }
         Ok(_) => {}
         Err(_) if !autocreate => {
             return Err(bad("is missing and datadir.autocreate=false; run zkServer-initialize.sh"));
         }
         Err(_) => fs::create_dir_all(dir).map_err(|e| match e.kind() {
-            std::io::ErrorKind::PermissionDenied => bad("cannot be created: permission denied"),
-            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
-                bad("cannot be created: something on its path is a file")
+            std::io::ErrorKind::PermissionDenied => {
+                bad("cannot be created: permission denied; create it for this user or choose another")
             }
-            std::io::ErrorKind::ReadOnlyFilesystem => bad("cannot be created: the file system is read-only"),
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => bad(
+                "cannot be created: something on its path is a file; correct the setting or remove the file",
+            ),
+            std::io::ErrorKind::ReadOnlyFilesystem => {
+                bad("cannot be created: the file system is read-only; choose another")
+            }
             _ => StorageError::Io { doing: "create directory", path: dir.to_owned(), source: e },
         })?,
     }

@@ -74,6 +74,8 @@ pub enum StorageError {
     /// Logs are there and no snapshot to start from.
     LogsWithoutSnapshot {
         dir: PathBuf,
+        /// Snapshot files that are there and were never written to their end.
+        incomplete: usize,
     },
     /// TRUNC names a zxid before everything that is on disk.
     NothingToTruncateTo {
@@ -148,6 +150,7 @@ fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull => "free space on this file system, then start again",
         io::ErrorKind::PermissionDenied => "check the owner and mode of the file and its directory",
+        io::ErrorKind::IsADirectory => "move this directory elsewhere: its name is that of a data file",
         io::ErrorKind::ReadOnlyFilesystem => {
             "the file system is read-only; look for disk errors in the kernel log"
         }
@@ -212,7 +215,13 @@ impl fmt::Display for StorageError {
                 dir.display(),
                 newest.display()
             ),
-            LogsWithoutSnapshot { dir } => write!(
+            LogsWithoutSnapshot { dir, incomplete: incomplete @ 1.. } => write!(
+                f,
+                "no snapshot is complete ({incomplete} are there), but there are log entries in {}; restore a snapshot \
+                 from a backup",
+                dir.display()
+            ),
+            LogsWithoutSnapshot { dir, .. } => write!(
                 f,
                 "no snapshot found, but there are log entries in {}; restore the snapshots, or set \
                  snapshot.trust.empty=true once if this directory never had one",

@@ -235,7 +235,10 @@ pub fn load_snapshot(
     }
     let base = if !numbered(disk, &dirs.log, Kind::Log)?.is_empty() {
         if !options.trust_empty {
-            return Err(StorageError::LogsWithoutSnapshot { dir: dirs.log.clone() });
+            return Err(StorageError::LogsWithoutSnapshot {
+                dir: dirs.log.clone(),
+                incomplete: notices.len(),
+            });
         }
         Base::TrustedLogs
     } else if initialize || options.autocreate_db {
