@@ -20,11 +20,13 @@ NAME=serval-$VERSION
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-mkdir -p "$WORK/$NAME/bin" "$WORK/$NAME/conf" dist
+mkdir -p "$WORK/$NAME/bin" "$WORK/$NAME/conf" "$WORK/$NAME/docs" dist
 install -m 755 "$PROGRAMS/serval" "$PROGRAMS/serval-cli" scripts/zk*.sh "$WORK/$NAME/bin/"
 # zoo.cfg is the user's own: an archive with one in it would overwrite it on the next upgrade.
 install -m 644 conf/zoo_sample.cfg scripts/serval.service "$WORK/$NAME/conf/"
-install -m 644 README.md LICENSE docs/install.md "$WORK/$NAME/"
+# Where the links in README.md find them.
+install -m 644 README.md ARCHITECTURE.md LICENSE "$WORK/$NAME/"
+install -m 644 docs/*.md "$WORK/$NAME/docs/"
 
 # No git, or an archive of the sources: then the start of the epoch.
 STAMP=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}

@@ -108,9 +108,8 @@ free_port() {
 
 # checkout DIRECTORY: the files that the scripts and dist.sh expect of a checkout.
 checkout() {
-    mkdir -p "$1/docs"
-    cp -r "$ROOT/scripts" "$ROOT/conf" "$ROOT/Cargo.toml" "$ROOT/LICENSE" "$ROOT/README.md" "$1/"
-    cp "$ROOT/docs/install.md" "$1/docs/"
+    mkdir -p "$1"
+    cp -r "$ROOT"/{scripts,conf,docs,Cargo.toml,LICENSE,README.md,ARCHITECTURE.md} "$1/"
 }
 
 # fake_home DIRECTORY: an installation whose serval is the stand-in.
@@ -525,7 +524,8 @@ case_the_archive_is_reproducible_and_complete() {
     expect 0 "$ARCHIVE"
     expect_that "two archives of the same files differ" test "$first" = "$(cksum <"$OUT")"
     OUT=$(cd "$ZK_HOME" && find . -type f | LC_ALL=C sort | cut -c3-)
-    expect 0 "LICENSE
+    expect 0 "ARCHITECTURE.md
+LICENSE
 README.md
 bin/serval
 bin/serval-cli
@@ -536,7 +536,7 @@ bin/zkServer-initialize.sh
 bin/zkServer.sh
 conf/serval.service
 conf/zoo_sample.cfg
-install.md"
+$(cd "$ROOT" && printf '%s\n' docs/*.md | LC_ALL=C sort)"
 }
 
 case_a_server_lives_its_life_with_only_path_set() {
