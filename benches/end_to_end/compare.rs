@@ -331,22 +331,32 @@ fn steady(c: &Comparison, rival: &mut Rival<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// An empty directory for a server, with its zoo.cfg and what a Java server needs to log no more than Serval.
+/// An empty directory for a server, with its zoo.cfg.
 fn prepare(c: &Comparison, kind: &Kind, port: u16) -> io::Result<PathBuf> {
     let dir = c.work_dir.join(format!("{}-{port}", kind.name));
     fs::create_dir_all(&dir)?;
     let dir = dir.canonicalize()?;
     fs::remove_dir_all(&dir)?;
+    write_config(&dir, local(port), c.snap_count)?;
+    Ok(dir)
+}
+
+fn write_config(dir: &Path, addr: SocketAddr, snap_count: u64) -> io::Result<()> {
     fs::create_dir_all(dir.join("data"))?;
     let config = format!(
-        "tickTime=2000\ndataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\nmaxClientCnxns=0\n\
-         4lw.commands.whitelist=*\nadmin.enableServer=false\nsnapCount={}\n",
+        "tickTime=2000\ndataDir={}\nclientPortAddress={}\nclientPort={}\nmaxClientCnxns=0\n\
+         4lw.commands.whitelist=*\nadmin.enableServer=false\nsnapCount={snap_count}\n",
         dir.join("data").display(),
-        port,
-        c.snap_count
+        addr.ip(),
+        addr.port(),
     );
-    fs::write(dir.join("zoo.cfg"), config)?;
-    Ok(dir)
+    fs::write(dir.join("zoo.cfg"), config)
+}
+
+/// A server for itself, in an empty directory that the caller owns.
+pub fn start_alone(kind: &Kind, dir: &Path, addr: SocketAddr) -> io::Result<Server> {
+    write_config(dir, addr, 100_000)?;
+    Server::start(kind, dir, addr)
 }
 
 /// How the table names a server: Java ones with the version that they report.
