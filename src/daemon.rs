@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -91,11 +92,15 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
         // As Java does at every start: what was replayed now need not be replayed again.
         reactor.start_snapshot();
     }
+    let in_full =
+        |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
+    let apart =
+        if dirs.log == dirs.snap { String::new() } else { format!(", its log in {}", in_full(&dirs.log)) };
     announce(&format!(
-        "Serval {} is listening on {}:{bound}, its data is in {}",
+        "Serval {} is listening on {}:{bound}, its data is in {}{apart}",
         crate::version::SERVAL,
         shown(&address.host),
-        dirs.snap.display()
+        in_full(&dirs.snap)
     ));
     reactor.run()?;
     drop(lock);

@@ -364,12 +364,18 @@ impl Config {
         read::read(Settings::of_arguments(&arguments, defines), None)
     }
 
-    /// What the server is when it is told nothing: 127.0.0.1:2181, with its data under `./data`.
+    /// What the server is when it is told nothing: 127.0.0.1:2181, with its data under `./data`. Its HTTP commands
+    /// are on loopback only, too.
     ///
     /// # Errors
     /// As [`Config::from_args`].
     pub fn embedded_default(defines: &[(String, String)]) -> Result<Loaded, ConfigError> {
-        let arguments = [("clientPort", "2181"), ("clientPortAddress", "127.0.0.1"), ("dataDir", "./data")];
+        let arguments = [
+            ("clientPort", "2181"),
+            ("clientPortAddress", "127.0.0.1"),
+            ("dataDir", "./data"),
+            ("admin.serverAddress", "127.0.0.1"),
+        ];
         let arguments = arguments.map(|(key, value)| (key, value.to_owned()));
         read::read(Settings::of_arguments(&arguments, defines), None)
     }

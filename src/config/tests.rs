@@ -263,6 +263,7 @@ fn the_embedded_default_listens_on_loopback_only() {
     let Loaded { config, warnings, .. } = Config::embedded_default(&defines).expect("always good");
     assert_eq!(warnings, []);
     assert_eq!(config.client_port.address, Some(HostPort { host: "127.0.0.1".into(), port: 2181 }));
+    assert_eq!(config.admin_port.expect("on by default").address.host, "127.0.0.1");
     assert_eq!(config.directories.data_dir, Path::new("./data"));
     assert_eq!(config.storage.snapshot_txns, 77);
 }
