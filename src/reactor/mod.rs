@@ -51,6 +51,11 @@ const READ_BUFFER: usize = 256 << 10;
 /// Frames handled of one connection before the others have their turn.
 const FRAMES_PER_TURN: usize = 256;
 
+/// Time for which input is read in one turn, and output written: the connections that are left have their turn
+/// next, before the others.
+const READ_MS: u64 = 2;
+const WRITE_MS: u64 = 2;
+
 /// Connections accepted in one turn: a storm of new ones must not starve those that have sessions.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -143,9 +148,12 @@ pub struct Reactor {
     next_purge: Option<Instant>,
     /// Connections with input that no event will announce again.
     unfinished: Vec<usize>,
+    /// Where reading goes on if the last turn did not come to its end.
+    read_next: usize,
     stopping: bool,
     // Buffers that each turn uses again.
     read_buffer: Vec<u8>,
+    /// Connections to look at, the next one last.
     ready: Vec<ConnId>,
     appends: Vec<Append>,
     words: Vec<AskedWord>,
@@ -223,6 +231,7 @@ impl Reactor {
             sync_started: None,
             next_purge,
             unfinished: Vec::new(),
+            read_next: 0,
             stopping: false,
             read_buffer: vec![0; READ_BUFFER],
             ready: Vec::new(),
@@ -249,7 +258,8 @@ impl Reactor {
     fn turn(&mut self) -> Result<(), Fatal> {
         self.wait()?;
         let now = self.host.clock.now();
-        self.deliver_answers(now)?;
+        self.deliver_answers()?;
+        self.server.commit(now.mono);
         self.take_events(now);
         self.accept(now);
         self.read_unfinished(now);
@@ -267,7 +277,11 @@ impl Reactor {
     }
 
     fn wait(&mut self) -> Result<(), Fatal> {
-        let busy = !self.unfinished.is_empty() || self.accept_more || self.snapshot.wants_a_turn();
+        let busy = !self.unfinished.is_empty()
+            || self.has_ready()
+            || self.accept_more
+            || self.server.has_commits()
+            || self.snapshot.wants_a_turn();
         let timeout = if busy {
             std::time::Duration::ZERO
         } else {
@@ -302,13 +316,16 @@ impl Reactor {
                     if event.is_writable() {
                         socket.set_writable();
                         let conn = socket.conn;
-                        self.flush(token, conn);
+                        if self.flush(token, conn) {
+                            self.server.output_taken(now.mono, conn);
+                        }
                         // Output that has left may be what kept this connection from being read.
                         self.resume(token);
                     }
                     let Some(socket) = self.sockets.get_mut(token) else { continue };
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         socket.readable = true;
+                        socket.ending |= event.is_read_closed() || event.is_error();
                         self.unfinished.push(token);
                     }
                 }
@@ -383,8 +400,18 @@ impl Reactor {
         let mut tokens = std::mem::take(&mut self.unfinished);
         tokens.sort_unstable();
         tokens.dedup();
-        for &token in &tokens {
+        let first = tokens.partition_point(|token| *token < self.read_next);
+        tokens.rotate_left(first);
+        let started = self.host.clock.mono();
+        for (done, &token) in tokens.iter().enumerate() {
             self.read_one(now, token);
+            if self.host.clock.mono().millis_since(started) >= READ_MS
+                && let Some(&next) = tokens.get(done + 1)
+            {
+                self.read_next = next;
+                self.unfinished.extend_from_slice(&tokens[done + 1..]);
+                break;
+            }
         }
         tokens.clear();
         // Whatever still has input was put on the new list meanwhile.
@@ -497,21 +524,21 @@ impl Reactor {
     }
 
     /// Hands what the helpers have finished to whoever waits for it.
-    fn deliver_answers(&mut self, now: Now) -> Result<(), Fatal> {
+    fn deliver_answers(&mut self) -> Result<(), Fatal> {
         while let Some(done) = self.helpers.answer() {
-            self.deliver(now.mono, done)?;
+            self.deliver(done)?;
         }
         Ok(())
     }
 
-    fn deliver(&mut self, now: Instant, done: Done) -> Result<(), Fatal> {
+    fn deliver(&mut self, done: Done) -> Result<(), Fatal> {
         match done {
             Done::Synced(done) => {
                 let done = done?;
                 self.sync_started = None;
                 self.host.sync_in_flight = false;
                 self.note_sync(done.took, done.through);
-                self.server.log_synced(now, done.through);
+                self.server.log_synced(done.through);
                 self.prepare_segment();
             }
             Done::Prepared(ready) => self.log.segment_ready(ready?),
@@ -542,19 +569,27 @@ impl Reactor {
 
     /// Looks at every connection that the server listed: output to send, sockets to close, input to take up.
     fn write_ready(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        self.server.take_ready(&mut ready);
-        for &conn in &ready {
+        let started = self.host.clock.mono();
+        while self.has_ready() {
+            let Some(conn) = self.ready.pop() else {
+                self.server.take_ready(&mut self.ready);
+                self.ready.reverse();
+                continue;
+            };
             let Some(&token) = self.tokens.get(conn.index()) else { continue };
             if self.sockets.get(token).is_some_and(|socket| socket.conn == conn) {
                 self.flush(token, conn);
-                if self.sockets.get(token).is_some_and(|socket| socket.readable || !socket.unread.is_empty())
-                {
-                    self.unfinished.push(token);
+                self.resume(token);
+                if self.host.clock.mono().millis_since(started) >= WRITE_MS {
+                    return;
                 }
             }
         }
-        self.ready = ready;
+    }
+
+    /// Whether there are connections left to look at.
+    fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || self.server.has_ready()
     }
 
     /// Takes up input that no event will announce again.
@@ -564,21 +599,21 @@ impl Reactor {
         }
     }
 
-    /// Sends what there is, and closes the socket if the server wants that.
-    fn flush(&mut self, token: usize, conn: ConnId) {
+    /// Sends what there is, and closes the socket if the server wants that. True if the client took anything.
+    fn flush(&mut self, token: usize, conn: ConnId) -> bool {
         let close = self.server.close_wanted(conn);
-        if close == Close::Now {
-            return self.drop_socket(token);
-        }
-        let Some(out) = self.server.output(conn) else { return self.drop_socket(token) };
-        let socket = &mut self.sockets[token];
-        let sent = socket.write(out);
-        let all_sent = out.is_empty();
-        if sent.is_err() {
+        let Some(out) = self.server.output(conn).filter(|_| close != Close::Now) else {
             self.drop_socket(token);
-        } else if close == Close::AfterFlush && all_sent {
+            return false;
+        };
+        let Ok(progress) = self.sockets[token].write(out) else {
+            self.drop_socket(token);
+            return false;
+        };
+        if close == Close::AfterFlush && out.is_empty() {
             self.hang_up(token);
         }
+        progress
     }
 
     /// Closes after a last reply. Input that was not read would make the kernel send a reset, which can
@@ -628,13 +663,20 @@ impl Reactor {
     /// The end: what was accepted is made durable and answered, as far as it is in the log.
     fn finish(&mut self) -> Result<(), Fatal> {
         self.append_to_log()?;
-        while self.sync_started.is_some() || self.server.outstanding() > 0 {
+        loop {
+            while self.server.has_commits() {
+                self.server.commit(self.host.clock.mono());
+            }
             self.start_sync();
+            if self.sync_started.is_none() {
+                break;
+            }
             let done = self.helpers.wait();
-            self.deliver(self.host.clock.mono(), done)?;
-            self.append_to_log()?;
+            self.deliver(done)?;
         }
-        self.write_ready();
+        while self.has_ready() {
+            self.write_ready();
+        }
         self.log.close()?;
         log::info!("Shut down at zxid {}", self.server.last_zxid());
         Ok(())

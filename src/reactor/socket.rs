@@ -34,20 +34,22 @@ pub struct Socket {
     writable: bool,
     /// There may be input that no event will announce again.
     pub readable: bool,
+    /// The end of the input was announced: it must be read up to there, since no event will announce it again.
+    pub ending: bool,
 }
 
 impl Socket {
     pub fn new(stream: TcpStream, conn: ConnId) -> Socket {
-        Socket { stream, conn, unread: Vec::new(), sent: 0, writable: true, readable: true }
+        Socket { stream, conn, unread: Vec::new(), sent: 0, writable: true, readable: true, ending: false }
     }
 
     /// Reads once into `buffer`. A short read means that the socket was drained (epoll(7)): asking again
-    /// would only cost a system call.
+    /// would only cost a system call, unless the end of the input came in one event with the last of it.
     pub fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         loop {
             return match self.stream.read(buffer) {
                 Ok(0) => ReadOutcome::Closed,
-                Ok(n) if n < buffer.len() => ReadOutcome::Last(n),
+                Ok(n) if n < buffer.len() && !self.ending => ReadOutcome::Last(n),
                 Ok(n) => ReadOutcome::Some(n),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => ReadOutcome::Drained,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -60,10 +62,12 @@ impl Socket {
         self.writable = true;
     }
 
-    /// Sends as much of `out` as the socket takes. What has left is taken off its front, now or when enough of
-    /// it has gathered: moving the rest of a long reply after each write would cost more than the write.
-    pub fn write(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+    /// Sends as much of `out` as the socket takes; true if that is anything. What has left is taken off its front
+    /// once it is all, or at least as much as the rest that is moved then: so a byte is moved once on average,
+    /// however long the reply.
+    pub fn write(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         const GATHER: usize = 1 << 20;
+        let before = self.sent;
         while self.writable && self.sent < out.len() {
             match self.stream.write(&out[self.sent..]) {
                 Ok(n) => self.sent += n,
@@ -72,6 +76,7 @@ impl Socket {
                 Err(e) => return Err(e),
             }
         }
+        let progress = self.sent > before;
         if self.sent == out.len() {
             out.clear();
             self.sent = 0;
@@ -79,10 +84,56 @@ impl Socket {
             if out.capacity() > GATHER {
                 out.shrink_to(0);
             }
-        } else if self.sent >= GATHER {
+        } else if self.sent >= GATHER && self.sent >= out.len() / 2 {
             out.drain(..self.sent);
             self.sent = 0;
         }
-        Ok(())
+        Ok(progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket of ours, and its client's end.
+    fn pair() -> (Socket, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (ours, peer) = listener.accept().expect("it has connected");
+        ours.set_nonblocking(true).expect("a socket can");
+        let conn = crate::server::Clients::default().insert(peer, crate::time::WallMillis(0));
+        (Socket::new(TcpStream::from_std(ours), conn), client)
+    }
+
+    #[test]
+    fn a_short_read_drains_the_socket_unless_the_end_was_announced() {
+        let (mut ours, mut client) = pair();
+        let mut buffer = [0; 100];
+        for (ending, expected) in [(false, ReadOutcome::Last(3)), (true, ReadOutcome::Some(3))] {
+            client.write_all(b"abc").expect("the server is there");
+            ours.ending = ending;
+            let read = std::iter::repeat_with(|| ours.read(&mut buffer));
+            let first = read.into_iter().find(|outcome| *outcome != ReadOutcome::Drained);
+            assert_eq!(first, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_long_reply_arrives_whole_and_in_order_at_a_client_that_takes_it_in_parts() {
+        let (mut ours, mut client) = pair();
+        let reply: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_be_bytes).collect();
+        let mut out = reply.clone();
+        let len = reply.len();
+        let reader = std::thread::spawn(move || {
+            let mut got = vec![0; len];
+            client.read_exact(&mut got).expect("all of it comes");
+            got
+        });
+        while !out.is_empty() {
+            ours.set_writable();
+            ours.write(&mut out).expect("the client is there");
+        }
+        assert!(reader.join().expect("it does not panic") == reply);
     }
 }

@@ -59,8 +59,9 @@ pub enum Close {
 pub enum Waiting {
     /// In the log; answered when it is committed.
     Write { zxid: Zxid },
-    /// A read behind an unanswered write of the same session.
-    Read { frame: Box<[u8]>, received: Instant },
+    /// A read behind an unanswered write of the same session. It is asked by who the connection was when it was
+    /// received: its first `identities` identities.
+    Read { frame: Box<[u8]>, received: Instant, identities: usize },
 }
 
 /// What the four-letter words tell of a connection.
@@ -130,6 +131,7 @@ pub struct Client {
     pub timeout_ms: u32,
     /// The connect request had the read-only byte, so the response has it too.
     pub knows_read_only: bool,
+    /// Only ever grows.
     pub identities: Vec<Identity>,
     /// Encoded and not yet sent.
     pub out: Vec<u8>,
@@ -232,6 +234,10 @@ impl Clients {
                 client.listed = false;
             }
         }
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     pub fn close(&mut self, id: ConnId, how: Close) {

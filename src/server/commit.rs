@@ -1,8 +1,8 @@
 //! Commit: what is on disk is applied, watched changes are told, the requester is answered.
 
-use super::Server;
 use super::client::{Clients, Close, ConnId, Waiting};
-use super::read::put_error_result;
+use super::read::{Asked, put_error_result};
+use super::{Proposal, Server};
 use crate::auth::Auth;
 use crate::ids::{SessionId, Zxid};
 use crate::metrics::Metrics;
@@ -14,6 +14,11 @@ use crate::wire::records::{AclList, perms};
 use crate::wire::reply::{EventType, ReplyHeader, put_watch_event};
 use crate::wire::request::{MultiHeader, RequestHeader};
 use crate::wire::txn::{CreateKind, LoggedTxn, Txn};
+
+/// What is committed in one turn, by the length of the records; each counts as at least the second number.
+/// The rest waits for the next turn, so that the replies to these are sent first.
+const COMMIT_BYTES_PER_TURN: usize = 128 << 10;
+const COMMIT_BYTES_MIN: usize = 256;
 
 /// Collects what applying one transaction does: events go out at once, the reply's body is kept.
 struct Effects<'s, 't> {
@@ -51,7 +56,10 @@ impl Observer for Effects<'_, '_> {
         put_watch_event(&mut frame, self.zxid.0, event, path);
         let open = acl == AclList::OPEN;
         for &watcher in self.hits.iter() {
-            let Some(client) = self.clients.watching(watcher) else { continue };
+            let Some(client) = self.clients.watching(watcher).filter(|client| client.close == Close::No)
+            else {
+                continue;
+            };
             if open || self.auth.allows(acl, perms::READ, &client.identities) {
                 client.out.extend_from_slice(&frame);
                 client.stats.sent += 1;
@@ -125,16 +133,30 @@ fn put_part(out: &mut Vec<u8>, part: &Txn<'_>, result: &OpResult<'_>) {
 }
 
 impl Server {
-    /// Everything up to and including `through` is on disk: commit it.
-    pub fn log_synced(&mut self, now: Instant, through: Zxid) {
-        while self.proposals.front().is_some_and(|proposal| proposal.zxid <= through) {
-            self.commit_next(now);
-        }
-        self.unblock();
+    /// Everything up to and including `through` is on disk: [`commit`](Server::commit) has work.
+    pub fn log_synced(&mut self, through: Zxid) {
+        self.synced = self.synced.max(through);
     }
 
-    fn commit_next(&mut self, now: Instant) {
-        let proposal = self.proposals.pop_front().expect("the caller looked");
+    /// Whether there is something to commit.
+    pub fn has_commits(&self) -> bool {
+        self.proposals.front().is_some_and(|proposal| proposal.zxid <= self.synced)
+    }
+
+    /// Commits what is on disk, as much of it as belongs into one turn.
+    pub fn commit(&mut self, now: Instant) {
+        let mut bytes = 0;
+        while bytes < COMMIT_BYTES_PER_TURN && self.has_commits() {
+            let proposal = self.proposals.pop_front().expect("there is one");
+            bytes += proposal.payload.len().max(COMMIT_BYTES_MIN);
+            self.commit_one(now, &proposal);
+        }
+        if bytes > 0 {
+            self.unblock();
+        }
+    }
+
+    fn commit_one(&mut self, now: Instant, proposal: &Proposal) {
         self.large_bytes -= proposal.large;
         let logged = LoggedTxn::decode(&proposal.payload, usize::MAX).expect("Serval's own encoding");
         let mut body = std::mem::take(&mut self.body);
@@ -179,7 +201,7 @@ impl Server {
             MultiHeader::END.write(&mut body);
         }
         if let Some(conn) = proposal.conn {
-            self.finish_write(now, conn, &proposal, err, &body);
+            self.finish_write(now, conn, proposal, err, &body);
         }
         self.body = body;
     }
@@ -199,14 +221,7 @@ impl Server {
     }
 
     /// Answers the write at the head of the connection's line, then the reads that waited for it.
-    fn finish_write(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        proposal: &super::Proposal,
-        err: i32,
-        body: &[u8],
-    ) {
+    fn finish_write(&mut self, now: Instant, conn: ConnId, proposal: &Proposal, err: i32, body: &[u8]) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let head = client.waiting.pop_front();
         assert!(
@@ -241,16 +256,26 @@ impl Server {
             let Some(client) = self.clients.get_mut(conn) else { return };
             match client.waiting.pop_front() {
                 None => return,
-                Some(Waiting::Read { frame, received }) => self.answer_deferred(now, conn, &frame, received),
+                Some(Waiting::Read { frame, received, identities }) => {
+                    self.deferred -= 1;
+                    self.answer_deferred(now, conn, &frame, received, identities);
+                }
                 Some(write @ Waiting::Write { .. }) => return client.waiting.push_front(write),
             }
         }
     }
 
-    fn answer_deferred(&mut self, now: Instant, conn: ConnId, frame: &[u8], received: Instant) {
+    fn answer_deferred(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        frame: &[u8],
+        received: Instant,
+        identities: usize,
+    ) {
         let mut r = Reader::new(frame, self.options.field_max);
         let header = RequestHeader::read(&mut r).expect("parsed when it was put in line");
         let op = Op::from_code(header.kind).expect("parsed when it was put in line");
-        self.read(now, conn, op, header.xid, &mut r, received);
+        self.read(now, conn, op, header.xid, &mut r, Asked { received, identities });
     }
 }

@@ -3,6 +3,7 @@
 //! The order of checks is that of client-protocol.md sections 3 and 4.2.
 
 use super::client::{Close, ConnId, Phase, Waiting};
+use super::read::Asked;
 use super::{AskedWord, Server};
 use crate::admin::words::Word;
 use crate::ids::SessionId;
@@ -114,7 +115,7 @@ impl Server {
 
     /// Back-pressure: whether the connection's input must stay where it is for now.
     fn must_pause(&mut self, conn: ConnId) -> bool {
-        let in_flight = self.proposals.len();
+        let in_flight = self.in_flight();
         let options = &self.options;
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
         let pause = client.phase == Phase::Connecting
@@ -136,6 +137,15 @@ impl Server {
                 client.blocked = false;
                 self.clients.list(conn);
             }
+        }
+    }
+
+    /// The client has taken bytes that it was slow to take. While much output waits, its requests are not read and
+    /// so its pings not seen: this is then the only sign that it lives.
+    pub fn output_taken(&mut self, now: Instant, conn: ConnId) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.phase == Phase::Established && self.sessions.touch(client.session, now) {
+            self.silent.touch(conn, &mut client.slot, now, u64::from(client.timeout_ms));
         }
     }
 
@@ -323,10 +333,12 @@ impl Server {
         match op.map(|op| (op, op.spec().route)) {
             Some((op, Route::Read)) => {
                 let client = self.clients.get_mut(conn).expect("looked up above");
+                let (received, identities) = (now.mono, client.identities.len());
                 if client.waiting.is_empty() {
-                    self.read(now.mono, conn, op, header.xid, &mut r, now.mono);
+                    self.read(now.mono, conn, op, header.xid, &mut r, Asked { received, identities });
                 } else {
-                    client.waiting.push_back(Waiting::Read { frame: frame.into(), received: now.mono });
+                    client.waiting.push_back(Waiting::Read { frame: frame.into(), received, identities });
+                    self.deferred += 1;
                 }
             }
             Some((op, Route::Write)) => self.write(now, conn, op, header.xid, &mut r, large),

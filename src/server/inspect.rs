@@ -13,7 +13,7 @@ impl Server {
     /// Fills in the gauges that the server itself knows.
     pub fn gauges(&self, gauges: &mut Gauges) {
         gauges.num_alive_connections = self.clients.count() as u64;
-        gauges.outstanding_requests = self.proposals.len() as u64;
+        gauges.outstanding_requests = self.in_flight() as u64;
         gauges.znode_count = self.tree.node_count() as u64 + 1;
         gauges.watch_count = self.watches.count() as u64;
         gauges.ephemerals_count = self.tree.ephemeral_count() as u64;

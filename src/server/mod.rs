@@ -6,12 +6,12 @@
 //! |---|---|
 //! | a connection was made, sent bytes, went away | [`connected`](Server::connected), [`input`](Server::input), [`disconnected`](Server::disconnected) |
 //! | take what must be appended to the log | [`take_appends`](Server::take_appends) |
-//! | everything up to a zxid is on disk | [`log_synced`](Server::log_synced) |
+//! | everything up to a zxid is on disk | [`log_synced`](Server::log_synced), then [`commit`](Server::commit) while [`has_commits`](Server::has_commits) |
 //! | time has come | [`next_timeout`](Server::next_timeout), [`handle_timeouts`](Server::handle_timeouts) |
 //! | send, close | [`take_ready`](Server::take_ready), [`output`](Server::output) |
 //! | a snapshot, slice by slice | [`snapshot_begin`](Server::snapshot_begin), … |
 //!
-//! A write's path: `input` → [`Preparer`] → proposal → the shell's log → `log_synced` → `commit` → tree,
+//! A write's path: `input` → [`Preparer`] → proposal → the shell's log → `log_synced`, `commit` → tree,
 //! watches, reply. A read's path: `input` → `read` → reply, unless an own write is unanswered.
 //!
 //! # Invariants
@@ -36,6 +36,8 @@ pub use input::Input;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+
+use client::Waiting;
 
 use crate::admin::words::Word;
 use crate::auth::Auth;
@@ -124,7 +126,11 @@ pub struct Server {
     /// Connections by when their silence ends them.
     silent: ExpiryQueue<ConnId>,
     proposals: VecDeque<Proposal>,
+    /// The log is on disk up to here.
+    synced: Zxid,
     appends: Vec<Append>,
+    /// Reads that wait for a write of their session.
+    deferred: usize,
     large_bytes: usize,
     tokens: u64,
     tokens_filled: Instant,
@@ -177,7 +183,9 @@ impl Server {
             carriers: HashMap::default(),
             connections_by_ip: HashMap::default(),
             proposals: VecDeque::new(),
+            synced: Zxid::ZERO,
             appends: Vec::new(),
+            deferred: 0,
             large_bytes: 0,
             blocked: Vec::new(),
             words: Vec::new(),
@@ -219,6 +227,7 @@ impl Server {
     pub fn disconnected(&mut self, conn: ConnId) {
         let Some(mut client) = self.clients.remove(conn) else { return };
         self.silent.remove(conn, &mut client.slot);
+        self.deferred -= client.waiting.iter().filter(|one| matches!(one, Waiting::Read { .. })).count();
         self.watches.remove_watcher(conn.watcher());
         if self.carriers.get(&client.session) == Some(&conn) {
             self.carriers.remove(&client.session);
@@ -242,6 +251,10 @@ impl Server {
         self.clients.take_ready(into);
     }
 
+    pub fn has_ready(&self) -> bool {
+        self.clients.has_ready()
+    }
+
     /// What the connection has to send; the shell takes bytes off its front.
     pub fn output(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
         self.clients.get_mut(conn).map(|client| &mut client.out)
@@ -260,9 +273,9 @@ impl Server {
         &self.options
     }
 
-    /// Requests that are logged and not yet answered.
-    pub fn outstanding(&self) -> usize {
-        self.proposals.len()
+    /// Requests that were accepted and are not answered yet: transactions, and the reads that wait for them.
+    fn in_flight(&self) -> usize {
+        self.proposals.len() + self.deferred
     }
 
     /// Puts a prepared transaction in line for log and commit.

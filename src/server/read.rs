@@ -4,7 +4,7 @@
 
 use super::Server;
 use super::client::{Client, ConnId};
-use crate::auth::{Auth, Identity, mask_digests};
+use crate::auth::{Auth, mask_digests};
 use crate::metrics::Metrics;
 use crate::time::Instant;
 use crate::tree::{AclId, NodeId, Table, Tree, WatchMode, WatcherType, Watches};
@@ -15,6 +15,18 @@ use crate::wire::records::perms;
 use crate::wire::reply::{EventType, ReplyHeader, put_watch_event};
 use crate::wire::request::{MultiHeader, MultiOp, Request, SetWatches};
 
+/// A multiRead's results may fill this many frames of the size that clients may send. Its operations are a few bytes
+/// each, so without a limit one small request would be answered with every byte of memory there is.
+const MULTI_READ_FRAMES: usize = 16;
+
+/// When a read was received, and who its client was then.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub received: Instant,
+    /// How many of the connection's identities it had.
+    pub identities: usize,
+}
+
 /// What a read works with.
 struct Reading<'s> {
     tree: &'s Tree,
@@ -22,10 +34,14 @@ struct Reading<'s> {
     watches: &'s mut Watches,
     auth: &'s Auth,
     client: &'s mut Client,
+    /// How many of the client's identities count.
+    identities: usize,
+    /// The longest that the results of a multiRead may get, in bytes.
+    multi_read_max: usize,
 }
 
 impl Server {
-    /// Answers a read. `received` is when its frame was read, earlier than `now` if it had to wait.
+    /// Answers a read; it was asked before `now` if it had to wait.
     pub(super) fn read(
         &mut self,
         now: Instant,
@@ -33,7 +49,7 @@ impl Server {
         op: Op,
         xid: i32,
         r: &mut Reader<'_>,
-        received: Instant,
+        asked: Asked,
     ) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let zxid = self.tree.last_zxid().0;
@@ -50,6 +66,8 @@ impl Server {
             watches: &mut self.watches,
             auth: &self.options.auth,
             client,
+            identities: asked.identities,
+            multi_read_max: MULTI_READ_FRAMES * self.options.frame_max,
         };
         let outcome = match Request::read(op, r) {
             Ok(Request::SetWatches(set)) => reading.set_watches(&set, start),
@@ -57,6 +75,12 @@ impl Server {
             Err(_) => Err(ErrorCode::MarshallingError),
         };
         let client = reading.client;
+        // Names of children can be more than the length of a frame can say.
+        let fits = |start: &usize| client.out.len() - start - 4 <= i32::MAX as usize;
+        let outcome = match outcome {
+            Ok(start) if !fits(&start) => Err(ErrorCode::MarshallingError),
+            outcome => outcome,
+        };
         let start = match outcome {
             Ok(start) => start,
             Err(error) => {
@@ -68,40 +92,35 @@ impl Server {
         let len = i32::try_from(client.out.len() - start - 4).expect("a reply fits in 2^31 bytes");
         client.out[start..start + 4].copy_from_slice(&len.to_be_bytes());
         client.stats.sent += 1;
-        client.stats.answered(op, xid, zxid, received, now);
+        client.stats.answered(op, xid, zxid, asked.received, now);
         self.metrics.replied(op, len as usize);
-        self.metrics.answered(now.nanos_since(received), false);
+        self.metrics.answered(now.nanos_since(asked.received), false);
         self.clients.list(conn);
     }
 }
 
 impl Reading<'_> {
     fn allowed(&self, acl: AclId, wanted: i32) -> bool {
-        allowed(self.tree, self.auth, acl, wanted, &self.client.identities)
+        let identities = &self.client.identities[..self.identities];
+        self.tree.acl_world_perms(acl) & wanted != 0
+            || self.auth.allows(self.tree.acl(acl), wanted, identities)
     }
 
     /// The node at `path`, if it is there and may be read.
-    fn readable<'p>(&self, path: &'p Option<Text<'_>>) -> Result<(NodeId, &'p str), ErrorCode> {
-        let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+    fn readable(&self, path: &str) -> Result<NodeId, ErrorCode> {
         let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
-        if self.allowed(self.tree.acl_id(node), perms::READ) {
-            Ok((node, path))
-        } else {
-            Err(ErrorCode::NoAuth)
-        }
+        if self.allowed(self.tree.acl_id(node), perms::READ) { Ok(node) } else { Err(ErrorCode::NoAuth) }
     }
 
-    fn watch(&mut self, table: Table, path: &Option<Text<'_>>, mode: WatchMode) {
-        if let Some(path) = path {
-            self.watches.add(table, path, self.client.id.watcher(), mode);
-        }
+    fn watch(&mut self, table: Table, path: &str, mode: WatchMode) {
+        self.watches.add(table, path, self.client.id.watcher(), mode);
     }
 
     fn answer(&mut self, request: &Request<'_>) -> Result<(), ErrorCode> {
         match request {
             Request::Ping => {}
             Request::Exists { path, watch } => {
-                let text = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+                let text = present(path)?;
                 if text.contains('\0') {
                     return Err(ErrorCode::BadArguments);
                 }
@@ -111,15 +130,16 @@ impl Reading<'_> {
                 }
                 // Also on a missing node: that is what a client uses exists for.
                 if *watch {
-                    self.watch(Table::Data, path, WatchMode::Standard);
+                    self.watch(Table::Data, text, WatchMode::Standard);
                 }
                 let node = node.ok_or(ErrorCode::NoNode)?;
                 self.tree.stat(node).write(&mut self.client.out);
             }
             Request::GetData { path, watch } => {
-                let (node, text) = self.readable(path)?;
+                let text = present(path)?;
+                let node = self.readable(text)?;
                 if *watch {
-                    self.watch(Table::Data, path, WatchMode::Standard);
+                    self.watch(Table::Data, text, WatchMode::Standard);
                 }
                 let data = self.tree.data(node);
                 self.metrics.read_of(text, data.map_or(0, <[u8]>::len));
@@ -127,9 +147,10 @@ impl Reading<'_> {
                 self.tree.stat(node).write(&mut self.client.out);
             }
             Request::GetChildren { path, watch, with_stat } => {
-                let (node, text) = self.readable(path)?;
+                let text = present(path)?;
+                let node = self.readable(text)?;
                 if *watch {
-                    self.watch(Table::Child, path, WatchMode::Standard);
+                    self.watch(Table::Child, text, WatchMode::Standard);
                 }
                 let before = self.client.out.len();
                 put_children(self.tree, node, &mut self.client.out);
@@ -139,8 +160,7 @@ impl Reading<'_> {
                 }
             }
             Request::GetAcl { path } => {
-                let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-                let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+                let node = self.tree.find(present(path)?).ok_or(ErrorCode::NoNode)?;
                 let acl = self.tree.acl_id(node);
                 if !self.allowed(acl, perms::READ | perms::ADMIN) {
                     return Err(ErrorCode::NoAuth);
@@ -158,11 +178,13 @@ impl Reading<'_> {
                 self.tree.stat(node).write(&mut self.client.out);
             }
             Request::GetAllChildrenNumber { path } => {
-                let (node, _) = self.readable(path)?;
+                let node = self.readable(present(path)?)?;
                 jute::put_len(&mut self.client.out, self.tree.descendants(node));
             }
             Request::GetEphemerals { prefix } => {
-                let prefix = prefix.as_deref().filter(|p| !matches!(p.trim(), "" | "/")).unwrap_or("");
+                // `String.trim` takes control characters away as well.
+                let all = |prefix: &&str| matches!(prefix.trim_matches(|c| c <= ' '), "" | "/");
+                let prefix = prefix.as_deref().filter(|prefix| !all(prefix)).unwrap_or_default();
                 let mut paths = self.tree.ephemerals(self.client.session);
                 paths.retain(|path| path.starts_with(prefix));
                 jute::put_len(&mut self.client.out, paths.len());
@@ -174,19 +196,22 @@ impl Reading<'_> {
             Request::Sync { path } => jute::put_string(&mut self.client.out, path.as_deref()),
             Request::WhoAmI => {
                 let client = &mut *self.client;
-                jute::put_len(&mut client.out, client.identities.len());
-                for identity in &client.identities {
+                let identities = &client.identities[..self.identities];
+                jute::put_len(&mut client.out, identities.len());
+                for identity in identities {
                     jute::put_string(&mut client.out, Some(&identity.scheme));
                     jute::put_string(&mut client.out, Some(identity.user()));
                 }
             }
             Request::AddWatch { path, mode } => {
-                match mode {
-                    0 => {
+                // Java takes a null path, too; nothing can happen to it.
+                match (mode, path) {
+                    (0, Some(path)) => {
                         self.watch(Table::Data, path, WatchMode::Persistent);
                         self.watch(Table::Child, path, WatchMode::Persistent);
                     }
-                    1 => self.watch(Table::Data, path, WatchMode::PersistentRecursive),
+                    (1, Some(path)) => self.watch(Table::Data, path, WatchMode::PersistentRecursive),
+                    (0 | 1, None) => {}
                     _ => return Err(ErrorCode::MarshallingError),
                 }
                 // An ErrorResponse: four bytes that clients wait for.
@@ -206,32 +231,27 @@ impl Reading<'_> {
                     return Err(ErrorCode::NoWatcher);
                 }
             }
-            Request::MultiRead(ops) => self.multi_read(ops),
+            Request::MultiRead(ops) => self.multi_read(ops)?,
             _ => unreachable!("routed here by the operation table: only reads"),
         }
         Ok(())
     }
 
-    /// Each operation has its result or its own error.
-    fn multi_read(&mut self, ops: &[MultiOp<'_>]) {
+    /// Each operation has its result or its own error; only a reply that grows too long fails as a whole.
+    fn multi_read(&mut self, ops: &[MultiOp<'_>]) -> Result<(), ErrorCode> {
+        let end_max = self.client.out.len() + self.multi_read_max;
         for op in ops {
+            if self.client.out.len() > end_max {
+                log::warn!("Refused a multiRead of session {}: its reply is too long", self.client.session);
+                return Err(ErrorCode::MarshallingError);
+            }
             let (path, kind) = match op {
                 MultiOp::GetData { path } => (path, Op::GetData),
                 MultiOp::GetChildren { path } => (path, Op::GetChildren),
                 _ => unreachable!("the decoder refuses writes inside a multiRead"),
             };
+            let node = self.readable(path);
             let out = &mut self.client.out;
-            let node = match self.tree.find(path) {
-                None => Err(ErrorCode::NoNode),
-                Some(node) => {
-                    let acl = self.tree.acl_id(node);
-                    if allowed(self.tree, self.auth, acl, perms::READ, &self.client.identities) {
-                        Ok(node)
-                    } else {
-                        Err(ErrorCode::NoAuth)
-                    }
-                }
-            };
             match node {
                 Err(error) => put_error_result(out, error.code()),
                 Ok(node) => {
@@ -246,6 +266,7 @@ impl Reading<'_> {
             }
         }
         MultiHeader::END.write(&mut self.client.out);
+        Ok(())
     }
 
     /// Sets the watches that a reconnected client had, or tells it at once what it missed.
@@ -276,34 +297,30 @@ impl Reading<'_> {
             match self.tree.find(path).map(|node| self.tree.stat(node)) {
                 None => self.event(EventType::NodeDeleted, path),
                 Some(stat) if stat.mzxid > seen => self.event(EventType::NodeDataChanged, path),
-                Some(_) => self.renew(Table::Data, path, WatchMode::Standard),
+                Some(_) => self.watch(Table::Data, path, WatchMode::Standard),
             }
         }
         for path in set.exist.iter().flatten() {
             match self.tree.find(path) {
                 Some(_) => self.event(EventType::NodeCreated, path),
-                None => self.renew(Table::Data, path, WatchMode::Standard),
+                None => self.watch(Table::Data, path, WatchMode::Standard),
             }
         }
         for path in set.child.iter().flatten() {
             match self.tree.find(path).map(|node| self.tree.stat(node)) {
                 None => self.event(EventType::NodeDeleted, path),
                 Some(stat) if stat.pzxid > seen => self.event(EventType::NodeChildrenChanged, path),
-                Some(_) => self.renew(Table::Child, path, WatchMode::Standard),
+                Some(_) => self.watch(Table::Child, path, WatchMode::Standard),
             }
         }
         for path in set.persistent.iter().flatten() {
-            self.renew(Table::Data, path, WatchMode::Persistent);
-            self.renew(Table::Child, path, WatchMode::Persistent);
+            self.watch(Table::Data, path, WatchMode::Persistent);
+            self.watch(Table::Child, path, WatchMode::Persistent);
         }
         for path in set.persistent_recursive.iter().flatten() {
-            self.renew(Table::Data, path, WatchMode::PersistentRecursive);
+            self.watch(Table::Data, path, WatchMode::PersistentRecursive);
         }
         Ok(())
-    }
-
-    fn renew(&mut self, table: Table, path: &str, mode: WatchMode) {
-        self.watches.add(table, path, self.client.id.watcher(), mode);
     }
 
     fn event(&mut self, event: EventType, path: &str) {
@@ -312,8 +329,8 @@ impl Reading<'_> {
     }
 }
 
-fn allowed(tree: &Tree, auth: &Auth, acl: AclId, wanted: i32, identities: &[Identity]) -> bool {
-    tree.acl_world_perms(acl) & wanted != 0 || auth.allows(tree.acl(acl), wanted, identities)
+fn present<'p>(path: &'p Option<Text<'_>>) -> Result<&'p str, ErrorCode> {
+    path.as_deref().ok_or(ErrorCode::MarshallingError)
 }
 
 fn put_children(tree: &Tree, node: NodeId, out: &mut Vec<u8>) {

@@ -112,8 +112,14 @@ impl Fixture {
         let before = self.logged.len();
         self.server.take_appends(&mut self.logged);
         if let Some(last) = self.logged[before..].last() {
-            let through = last.zxid;
-            self.server.log_synced(self.now.mono, through);
+            self.server.log_synced(last.zxid);
+            self.sync_rest();
+        }
+    }
+
+    fn sync_rest(&mut self) {
+        while self.server.has_commits() {
+            self.server.commit(self.now.mono);
         }
     }
 
@@ -276,9 +282,11 @@ fn a_partial_sync_answers_exactly_what_it_covers() {
     f.send(a, 2, Op::Create.code(), &create("/b", b"", 0));
     let mut appends = Vec::new();
     f.server.take_appends(&mut appends);
-    f.server.log_synced(f.now.mono, appends[0].zxid);
+    f.server.log_synced(appends[0].zxid);
+    f.server.commit(f.now.mono);
     assert_eq!(f.replies(a).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [1]);
-    f.server.log_synced(f.now.mono, appends[1].zxid);
+    f.server.log_synced(appends[1].zxid);
+    f.server.commit(f.now.mono);
     assert_eq!(f.replies(a).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [2]);
 }
 
@@ -476,6 +484,162 @@ fn above_the_outstanding_limit_only_connections_that_wait_are_held_back() {
     f.server.take_ready(&mut ready);
     assert!(ready.contains(&a), "the shell is told to try again");
     assert_eq!(f.bytes(a, &frame), frame.len());
+}
+
+#[test]
+fn reads_that_wait_for_a_write_count_as_outstanding() {
+    let mut f = Fixture::with(Options { outstanding_max: 2, ..options() });
+    let a = f.client();
+    f.send(a, 1, Op::Create.code(), &create("/a", b"", 0));
+    f.send(a, 2, Op::Exists.code(), &path_and_watch("/a", false));
+    f.send(a, 3, Op::Exists.code(), &path_and_watch("/a", false));
+    let mut frame = Vec::new();
+    jute::put_frame(&mut frame, |out| {
+        jute::put_long(out, (4 << 32) | i64::from(Op::Ping.code()));
+    });
+    assert_eq!(f.bytes(a, &frame), 0, "held back");
+    let b = f.connection();
+    f.bytes(b, &connect_frame(0, 0, &[0; 16]));
+    f.server.disconnected(a);
+    f.sync();
+    assert_eq!(f.output(b).len(), 41);
+    assert_eq!(f.server.in_flight(), 0, "what a lost connection asked is not counted for ever");
+}
+
+#[test]
+fn one_turn_commits_a_part_and_the_next_ones_the_rest() {
+    let mut f = Fixture::with(Options { outstanding_max: 10_000, ..options() });
+    let a = f.client();
+    for xid in 0..2000 {
+        f.send(a, xid, Op::Create.code(), &create("/s-", b"", 2));
+    }
+    f.server.take_appends(&mut f.logged);
+    f.server.log_synced(f.logged.last().expect("2000 creates").zxid);
+    f.server.commit(f.now.mono);
+    let mut xids: Vec<i32> = f.replies(a).iter().map(|reply| reply.xid).collect();
+    assert!(!xids.is_empty() && f.server.has_commits(), "{} of 2000 replies", xids.len());
+    f.sync_rest();
+    xids.extend(f.replies(a).iter().map(|reply| reply.xid));
+    assert!(xids.into_iter().eq(0..2000));
+}
+
+#[test]
+fn a_read_that_waited_has_the_identities_of_when_it_was_asked() {
+    let mut f = Fixture::new();
+    let (a, b) = (f.client(), f.client());
+    assert_eq!(f.call(b, Op::Auth, &digest_auth("u:p")).err, 0);
+    let mine = [Acl { perms: perms::ALL, scheme: Some("auth".into()), id: None }];
+    let mut secret = Vec::new();
+    put_create(&mut secret, "/secret", Some(b"x"), &mine, 0, None);
+    assert_eq!(f.call(b, Op::Create, &secret).err, 0);
+
+    f.send(a, 1, Op::Create.code(), &create("/a", b"", 0));
+    f.send(a, 2, Op::GetData.code(), &path_and_watch("/secret", false));
+    f.send(a, 3, Op::WhoAmI.code(), &[]);
+    f.send(a, 4, Op::Auth.code(), &digest_auth("u:p"));
+    f.send(a, 5, Op::GetData.code(), &path_and_watch("/secret", false));
+    assert_eq!(f.replies(a).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [4], "auth waits for nothing");
+    f.sync();
+    let replies = f.replies(a);
+    let seen: Vec<_> = replies.iter().map(|reply| (reply.xid, reply.err)).collect();
+    assert_eq!(seen, [(1, 0), (2, ErrorCode::NoAuth.code()), (3, 0), (5, 0)]);
+    assert_eq!(replies[2].body[..4], [0, 0, 0, 1], "only the address");
+}
+
+#[test]
+fn a_multi_read_whose_results_would_fill_the_memory_is_refused() {
+    let mut f = Fixture::with(Options { frame_max: 2000, ..options() });
+    let a = f.client();
+    assert_eq!(f.call(a, Op::Create, &create("/big", &[7; 1500], 0)).err, 0);
+    let reads = |n| multi(&vec![(Op::GetData, path_and_watch("/big", false)); n]);
+    assert_eq!(f.call(a, Op::MultiRead, &reads(10)).err, 0);
+    let refused = f.call(a, Op::MultiRead, &reads(60));
+    assert_eq!((refused.err, refused.body), (ErrorCode::MarshallingError.code(), vec![]));
+    assert_eq!(f.call(a, Op::MultiRead, &reads(10)).err, 0);
+}
+
+/// A huge reply over a slow line takes longer than a session's timeout, and pings behind it are not read.
+#[test]
+fn a_client_that_takes_its_output_lives_though_its_pings_are_not_read() {
+    let mut f = Fixture::new();
+    let (a, b) = (f.client(), f.client());
+    for _ in 0..10 {
+        f.pass_ms(4000);
+        f.server.output_taken(f.now.mono, a);
+    }
+    f.sync();
+    assert!(!f.is_closed(a) && f.is_closed(b));
+    assert!(f.exists(a, "/"));
+}
+
+#[test]
+fn a_connection_that_is_being_closed_hears_of_no_more_events() {
+    let mut f = Fixture::new();
+    let (a, b) = (f.client(), f.client());
+    f.call(a, Op::Exists, &path_and_watch("/a", true));
+    f.call(a, Op::CloseSession, &[]);
+    f.create(b, "/a", 0);
+    assert_eq!(f.replies(a), []);
+}
+
+#[test]
+fn what_a_lost_connection_asked_is_done_and_told_to_nobody() {
+    let mut f = Fixture::new();
+    let a = f.client();
+    let session = f.server.clients.get(a).expect("connected").session;
+    f.send(a, 1, Op::Create.code(), &create("/a", b"", 0));
+    f.send(a, 2, Op::Exists.code(), &path_and_watch("/a", true));
+    f.server.disconnected(a);
+    // The new connection has the slot of the old one.
+    let b = f.connection();
+    f.bytes(b, &connect_frame(session.0, 0, &crate::session::password(session)));
+    assert_eq!(f.output(b).len(), 41);
+    f.send(b, 3, Op::Delete.code(), &path_and_version("/a", -1));
+    f.sync();
+    let seen: Vec<_> = f.replies(b).iter().map(|reply| (reply.xid, reply.err)).collect();
+    assert_eq!(seen, [(3, 0)]);
+}
+
+#[test]
+fn a_session_that_is_resumed_keeps_what_its_old_connection_has_in_flight() {
+    let mut f = Fixture::new();
+    let a = f.client();
+    let session = f.server.clients.get(a).expect("connected").session;
+    f.send(a, 1, Op::Create.code(), &create("/e", b"", 1));
+    let b = f.connection();
+    f.bytes(b, &connect_frame(session.0, 0, &crate::session::password(session)));
+    assert!(f.is_closed(a), "a session has one connection");
+    f.send(b, 2, Op::Exists.code(), &path_and_watch("/none", false));
+    f.sync();
+    f.server.disconnected(a);
+    f.output(b);
+    assert!(f.exists(b, "/e"));
+    assert_eq!(f.call(b, Op::CloseSession, &[]).err, 0);
+    let c = f.client();
+    assert!(!f.exists(c, "/e"));
+}
+
+#[test]
+fn a_session_that_expires_with_writes_in_flight_leaves_no_ephemeral_behind() {
+    let mut f = Fixture::new();
+    let (a, b) = (f.client(), f.client());
+    f.create(a, "/e1", 1);
+    f.send(a, 1, Op::Delete.code(), &path_and_version("/e1", -1));
+    f.send(a, 2, Op::Create.code(), &create("/e2", b"", 1));
+    f.send(a, 3, Op::Create.code(), &create("/e1", b"", 1));
+    for _ in 0..7 {
+        f.pass_ms(2000);
+        f.send(b, -2, Op::Ping.code(), &[]);
+    }
+    // Too late: the session is closing.
+    f.send(a, 4, Op::Create.code(), &create("/e3", b"", 0));
+    f.sync();
+    f.output(b);
+    assert!(f.is_closed(a));
+    for path in ["/e1", "/e2", "/e3"] {
+        assert!(!f.exists(b, path), "{path}");
+    }
+    assert_eq!(f.server.metrics.digest_mismatches_count, 0);
 }
 
 #[test]
