@@ -36,6 +36,26 @@ impl Add<Millis> for Instant {
     }
 }
 
+/// Lets one through each second: log lines that a client can cause as often as it likes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OncePerSecond {
+    last_ms: Option<i64>,
+    held_back: u64,
+}
+
+impl OncePerSecond {
+    /// How many were held back since the last one, if this one may pass. `now_ms` may be of any clock, also of one
+    /// that jumps.
+    pub fn pass(&mut self, now_ms: i64) -> Option<u64> {
+        if self.last_ms.is_some_and(|last| now_ms.abs_diff(last) < 1000) {
+            self.held_back += 1;
+            return None;
+        }
+        self.last_ms = Some(now_ms);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
 /// A span in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
@@ -49,4 +69,16 @@ pub struct WallMillis(pub i64);
 pub struct Now {
     pub mono: Instant,
     pub wall: WallMillis,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_second_passes_and_says_how_many_did_not() {
+        let mut lines = OncePerSecond::default();
+        let passed: Vec<_> = [5000, 5001, 5999, 6000, 6100, 1000].map(|ms| lines.pass(ms)).into();
+        assert_eq!(passed, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
 }

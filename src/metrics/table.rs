@@ -203,7 +203,7 @@ metrics! {
         commit_count: Counter, u64, Count, Java;
         /// Connect requests, of new and of resumed sessions.
         connection_request_count: Counter, u64, Count, Java;
-        /// Connections refused by `maxClientCnxns` or `maxCnxns`.
+        /// Connections refused by `maxClientCnxns`, `maxCnxns` or `connection_throttle_tokens`.
         connection_rejected: Counter, u64, Count, Java;
         /// Bytes of requests, without their length fields.
         bytes_received_count: Counter, u64, Bytes, Java;
@@ -223,7 +223,7 @@ metrics! {
         outstanding_changes_removed: Counter, u64, Count, Java;
         /// Sessions that a learner asked its leader to confirm.
         revalidate_count: Counter, u64, Count, Java;
-        /// Connections closed, for whatever reason.
+        /// Connections that their clients closed or lost.
         connection_drop_count: Counter, u64, Count, Java;
         /// Connect requests that resumed a session.
         connection_revalidate_count: Counter, u64, Count, Java;

@@ -6,6 +6,7 @@ use super::outstanding::{Outstanding, PendingAcl, PendingNode};
 use crate::auth::{Auth, Identity};
 use crate::ids::{SessionId, Zxid};
 use crate::session::{SessionState, Sessions};
+use crate::time::OncePerSecond;
 use crate::tree::{self, NodeKind, QuotaVerdict, Tree, TreeOptions};
 use crate::wire::error::ErrorCode;
 use crate::wire::jute::Text;
@@ -55,11 +56,13 @@ pub struct Preparer {
     rules: Rules,
     outstanding: Outstanding,
     last_zxid: Zxid,
+    quota_lines: OncePerSecond,
 }
 
 /// A transaction in the making.
 struct Draft<'p, 'w> {
     outstanding: &'p mut Outstanding,
+    quota_lines: &'p mut OncePerSecond,
     world: World<'w>,
     rules: Rules,
     author: Author<'w>,
@@ -69,7 +72,12 @@ struct Draft<'p, 'w> {
 
 impl Preparer {
     pub fn new(rules: Rules, last_zxid: Zxid) -> Preparer {
-        Preparer { rules, outstanding: Outstanding::new(rules.tree.digest), last_zxid }
+        Preparer {
+            rules,
+            outstanding: Outstanding::new(rules.tree.digest),
+            last_zxid,
+            quota_lines: OncePerSecond::default(),
+        }
     }
 
     /// The zxid of the last prepared transaction.
@@ -171,8 +179,15 @@ impl Preparer {
         let zxid = self.last_zxid.next();
         self.last_zxid = zxid;
         self.outstanding.begin(world.tree);
-        let mut draft =
-            Draft { outstanding: &mut self.outstanding, world, rules: self.rules, author, zxid, time };
+        let mut draft = Draft {
+            outstanding: &mut self.outstanding,
+            quota_lines: &mut self.quota_lines,
+            world,
+            rules: self.rules,
+            author,
+            zxid,
+            time,
+        };
         let txn = make(&mut draft).unwrap_or_else(|error| {
             draft.outstanding.rollback();
             Txn::Error { code: error.code() }
@@ -369,18 +384,20 @@ impl<'w> Draft<'_, 'w> {
         }
     }
 
-    fn check_quota(&self, path: &str, count_diff: i64, bytes_diff: i64) -> Result<(), ErrorCode> {
+    fn check_quota(&mut self, path: &str, count_diff: i64, bytes_diff: i64) -> Result<(), ErrorCode> {
         if !self.rules.enforce_quota {
             return Ok(());
         }
-        match self.world.tree.quota_exceeded(path, count_diff, bytes_diff) {
-            QuotaVerdict::Ok => Ok(()),
-            QuotaVerdict::SoftExceeded => {
-                log::warn!("soft quota exceeded by a write to {path}");
-                Ok(())
-            }
-            QuotaVerdict::HardExceeded => Err(ErrorCode::QuotaExceeded),
+        let verdict = self.world.tree.quota_exceeded(path, count_diff, bytes_diff);
+        if verdict != QuotaVerdict::Ok
+            && let Some(more) = self.quota_lines.pass(self.time)
+        {
+            let session = self.author.session;
+            log::warn!(
+                "Quota exceeded ({verdict:?}) by a write of session {session} to {path}; {more} more before"
+            );
         }
+        if verdict == QuotaVerdict::HardExceeded { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
     }
 
     fn create<'r>(
@@ -490,7 +507,14 @@ impl<'w> Draft<'_, 'w> {
             return Err(ErrorCode::BadArguments);
         }
         let node = self.node(path)?;
-        if matches!(node.kind, NodeKind::Ephemeral(_)) && node.children == 0 {
+        // The node may have been written to or replaced since it was found to be due, up to a minute ago. Java
+        // looks at nothing but its children again, and deletes what its owner has just renewed.
+        let due = match node.kind {
+            NodeKind::Container => true,
+            NodeKind::Ttl { ms } => self.time.saturating_sub(node.stat.mtime) > ms,
+            NodeKind::Persistent | NodeKind::Ephemeral(_) => false,
+        };
+        if !due && node.children == 0 {
             return Err(ErrorCode::BadVersion);
         }
         let parent = self.node(parent_of(path))?;

@@ -442,7 +442,10 @@ impl Reactor {
             return;
         }
         let (n, drained) = match socket.read(&mut self.read_buffer) {
-            ReadOutcome::Closed => return self.drop_socket(token),
+            ReadOutcome::Closed => {
+                self.server.metrics.connection_drop_count += 1;
+                return self.drop_socket(token);
+            }
             ReadOutcome::Drained => {
                 socket.readable = false;
                 return;

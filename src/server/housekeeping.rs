@@ -98,6 +98,7 @@ impl Server {
             self.metrics.sessionless_connections_expired += 1;
             let client = self.clients.get_mut(conn).expect("a connection leaves the queue before it goes");
             self.silent.remove(conn, &mut client.slot);
+            log::debug!("Closed {} (session {}): it was silent for too long", client.peer, client.session);
             self.clients.close(conn, Close::Now);
         }
     }

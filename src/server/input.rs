@@ -192,8 +192,12 @@ impl Server {
         };
         client.knows_read_only = request.read_only.is_some();
         if !self.take_tokens(now.mono, request.session == 0) {
-            self.metrics.connection_drop_count += 1;
-            log::warn!("Closed {peer}: too many connect requests (connection_throttle_tokens)");
+            self.metrics.connection_rejected += 1;
+            if let Some(more) = self.refusal_lines.pass(now.mono.millis() as i64) {
+                log::warn!(
+                    "Closed {peer}: too many connect requests (connection_throttle_tokens); {more} more before"
+                );
+            }
             return self.clients.close(conn, Close::Now);
         }
         if request.last_zxid_seen > self.tree.last_zxid().0 {
@@ -233,15 +237,16 @@ impl Server {
         let session = SessionId(request.session);
         // The session's present connection goes before the password is looked at, as in Java: a client that
         // comes back is more likely than a stranger who knows the id.
+        let peer = self.clients.get(conn).expect("the caller looked it up").peer;
         if let Some(other) = self.carriers.remove(&session) {
             self.clients.close(other, Close::Now);
             if let Some(other) = self.clients.get_mut(other) {
+                log::info!("{peer} asks for session {session}: closed its connection from {}", other.peer);
                 other.session = SessionId::NONE;
             }
         }
         let known = request.password == Some(&password(session)[..])
             && self.sessions.state(session) == SessionState::Alive;
-        let peer = self.clients.get(conn).expect("the caller looked it up").peer;
         if !known {
             log::info!("Invalid session {session} for client {peer}, probably expired");
             self.answer_connect(conn, SessionId::NONE, 0);
@@ -314,6 +319,8 @@ impl Server {
             return self.authenticate(conn, op, header.xid, &mut r);
         }
         if !self.options.auth.meets_enforcement(&client.identities) {
+            let (peer, session) = (client.peer, client.session);
+            log::warn!("Closed {peer} (session {session}): it has not authenticated (enforce.auth.schemes)");
             let code = ErrorCode::SessionClosedRequireSaslAuth;
             self.reply_now(conn, ReplyHeader::error(header.xid, 0, code));
             return self.clients.close(conn, Close::AfterFlush);
@@ -395,7 +402,10 @@ impl Server {
                     client.stats.sent += 1;
                     self.clients.list(conn);
                 }
-                _ => self.clients.close(conn, Close::Now),
+                _ => {
+                    log::warn!("Closed {peer}: malformed sasl request");
+                    self.clients.close(conn, Close::Now);
+                }
             }
             return;
         }

@@ -45,7 +45,7 @@ use crate::ids::{HashMap, ServerId, SessionId, Zxid};
 use crate::metrics::Metrics;
 use crate::pipeline::{Preparer, Rules};
 use crate::session::{ExpiryQueue, Sessions};
-use crate::time::{Instant, Millis, Now};
+use crate::time::{Instant, Millis, Now, OncePerSecond};
 use crate::tree::{Tree, WatcherId, Watches};
 use crate::wire::op::Op;
 
@@ -140,6 +140,8 @@ pub struct Server {
     /// Four-letter words that were asked; the shell knows some of the answers.
     words: Vec<AskedWord>,
     digests: housekeeping::DigestLog,
+    /// Connections that were refused because of a limit.
+    refusal_lines: OncePerSecond,
     pub metrics: Metrics,
     /// Buffers that are used again and again: the payload in the making, a reply's body, watchers hit.
     scratch: Vec<u8>,
@@ -190,6 +192,7 @@ impl Server {
             blocked: Vec::new(),
             words: Vec::new(),
             digests: housekeeping::DigestLog::default(),
+            refusal_lines: OncePerSecond::default(),
             metrics: Metrics::default(),
             scratch: Vec::new(),
             body: Vec::new(),
@@ -201,19 +204,23 @@ impl Server {
     pub fn connected(&mut self, now: Now, peer: SocketAddr) -> Option<ConnId> {
         let options = &self.options;
         if options.connections_max > 0 && self.clients.count() >= options.connections_max {
-            log::warn!(
-                "Too many connections (max is {}): closed the one from {peer}",
-                options.connections_max
-            );
+            if let Some(more) = self.refusal_lines.pass(now.mono.millis() as i64) {
+                let max = options.connections_max;
+                log::warn!(
+                    "Too many connections (max is {max}): closed the one from {peer}; {more} more before"
+                );
+            }
             return None;
         }
         let from_there = self.connections_by_ip.entry(peer.ip()).or_insert(0);
         if options.client_connections_max > 0 && *from_there >= options.client_connections_max {
-            log::warn!(
-                "Too many connections from {} - max is {} (maxClientCnxns)",
-                peer.ip(),
-                options.client_connections_max
-            );
+            if let Some(more) = self.refusal_lines.pass(now.mono.millis() as i64) {
+                let max = options.client_connections_max;
+                log::warn!(
+                    "Too many connections from {} - max is {max} (maxClientCnxns); {more} more before",
+                    peer.ip()
+                );
+            }
             return None;
         }
         *from_there += 1;

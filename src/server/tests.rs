@@ -714,6 +714,39 @@ fn a_ttl_node_goes_when_its_time_has_come() {
     assert!(!f.exists(a, "/t"));
 }
 
+/// Deletions are spread over time; what was found to be due may no longer be when its turn comes.
+#[test]
+fn what_was_renewed_or_replaced_since_it_was_due_is_not_deleted() {
+    let mut f = Fixture::with(Options { containers_per_minute_max: 4, ..options() });
+    let a = f.client();
+    for container in ["/c1", "/c2"] {
+        f.call(a, Op::CreateContainer, &create(container, b"", 4));
+        f.create(a, &format!("{container}/k"), 0);
+        f.call(a, Op::Delete, &path_and_version(&format!("{container}/k"), -1));
+    }
+    for (node, ttl_ms) in [("/t1", 1000), ("/t2", 2000)] {
+        assert_eq!(f.call(a, Op::CreateTtl, &create_ttl(node, 5, ttl_ms)).err, 0);
+    }
+    let pass = |f: &mut Fixture, ms: u64| {
+        for _ in 0..ms / 1000 {
+            f.send(a, -2, Op::Ping.code(), &[]);
+            f.pass_ms(1000);
+            f.sync();
+        }
+        f.replies(a);
+    };
+    pass(&mut f, 61_000);
+    assert!(!f.exists(a, "/c1") && f.exists(a, "/c2"), "one each 15 seconds");
+    assert_eq!(f.call(a, Op::Delete, &path_and_version("/c2", -1)).err, 0);
+    assert_eq!(f.create(a, "/c2", 0).err, 0);
+    for _ in 0..50 {
+        assert_eq!(f.call(a, Op::SetData, &set_data("/t2", b"again", -1)).err, 0);
+        pass(&mut f, 1000);
+    }
+    assert!(f.exists(a, "/c2"), "a plain node now");
+    assert!(!f.exists(a, "/t1") && f.exists(a, "/t2"));
+}
+
 #[test]
 fn with_enforced_authentication_an_unknown_client_may_do_nothing() {
     let auth = Auth { enforced_schemes: vec!["digest".into()], ..Auth::default() };
