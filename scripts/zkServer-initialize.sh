@@ -50,6 +50,10 @@ DATALOGDIR=$(cfg_value "$ZOOCFG" dataLogDir)
 [[ -n $DATADIR ]] || fail "Unable to determine dataDir from $ZOOCFG"
 [[ $MYID =~ ^[0-9]*$ ]] || fail "myid must be a number, not '$MYID'"
 
+if [[ -f $DATADIR/zookeeper_server.pid ]] && server_runs "$(<"$DATADIR/zookeeper_server.pid")"; then
+    fail "A server runs on $DATADIR, process $(<"$DATADIR/zookeeper_server.pid"); stop it first"
+fi
+
 if $FORCE; then
     echo "Force enabled, data/txnlog directories will be re-initialized"
 else

@@ -71,7 +71,7 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
     };
     let listener = bind(configured, "clientPort", address, config.client_port.backlog.unwrap_or(BACKLOG))?;
     let http = http_ports(configured)?;
-    let bound = listener.local_addr().map_or(address.port, |bound| bound.port());
+    let bound = bound_port(&listener, address);
     log::info!("binding to port {}:{bound}", shown(&address.host));
 
     let data = load(config, &dirs, &clock)?;
@@ -132,7 +132,8 @@ fn http_ports(configured: &Loaded) -> Result<Vec<Port>, Stopped> {
     let mut ports = Vec::new();
     if let Some(port) = &config.metrics_port {
         let listener = bind(configured, "metricsProvider.httpPort", &port.address, BACKLOG)?;
-        log::info!("Serving Prometheus metrics at http://{}/metrics", port.address);
+        let bound = bound_port(&listener, &port.address);
+        log::info!("Serving Prometheus metrics at http://{}:{bound}/metrics", shown(&port.address.host));
         ports.push(Port {
             listener,
             service: Service::Metrics { process_series: port.process_series },
@@ -145,7 +146,7 @@ fn http_ports(configured: &Loaded) -> Result<Vec<Port>, Stopped> {
                 log::info!(
                     "Started AdminServer on address {}, port {} and command URL {}",
                     port.address.host,
-                    port.address.port,
+                    bound_port(&listener, &port.address),
                     port.command_url
                 );
                 ports.push(Port {
@@ -162,6 +163,11 @@ fn http_ports(configured: &Loaded) -> Result<Vec<Port>, Stopped> {
         }
     }
     Ok(ports)
+}
+
+/// The port that was bound: where 0 was asked for, the kernel chose it.
+fn bound_port(listener: &TcpListener, asked: &HostPort) -> u16 {
+    listener.local_addr().map_or(asked.port, |bound| bound.port())
 }
 
 fn shown(host: &str) -> String {

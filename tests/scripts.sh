@@ -557,6 +557,8 @@ Mode: standalone"
     expect_that "no log in logs/" test -e "$ZK_HOME/logs/zookeeper-tester-server-$HOSTNAME.out"
     run zkServer.sh start
     expect 1 "Starting zookeeper ... already running as process $pid."
+    run zkServer-initialize.sh --force
+    expect 1 "A server runs on $data, process $pid; stop it first"
 
     run zkCli.sh -server "127.0.0.1:$PORT" -waitforconnection create /scripts hello
     expect 0

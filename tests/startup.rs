@@ -27,7 +27,10 @@ impl Place {
     fn config(&self, data_dir: &str, more: &str) -> PathBuf {
         let path = self.path("zoo.cfg");
         let data_dir = self.path(data_dir);
-        let text = format!("dataDir={}\nadmin.enableServer=false\n{more}\n", data_dir.display());
+        let text = format!(
+            "dataDir={}\nadmin.serverPort=0\n{more}\nadmin.serverAddress=127.0.0.1\n",
+            data_dir.display()
+        );
         fs::write(&path, text).expect("zoo.cfg");
         path
     }
@@ -65,6 +68,14 @@ impl Running {
         let port = line.split_once(':').and_then(|(_, rest)| rest.split_once(',')).map(|(port, _)| port);
         let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {line:?}"));
         Running { child, port, log }
+    }
+
+    /// The port of the AdminServer, from the log.
+    fn admin_port(&self) -> u16 {
+        let log = fs::read_to_string(&self.log).expect("the log");
+        let (_, rest) =
+            log.split_once("Started AdminServer on address 127.0.0.1, port ").expect("it was started");
+        rest.split_once(' ').and_then(|(port, _)| port.parse().ok()).expect("a port")
     }
 
     fn connect(&self) -> TcpStream {
@@ -149,4 +160,19 @@ fn at_the_limit_of_open_files_connections_are_refused_and_files_are_not() {
     drop(served);
     while server.serves().is_none() {}
     assert_eq!(server.log_lines("Accepting connections again"), 1);
+}
+
+#[test]
+fn http_connections_that_say_nothing_keep_nobody_out() {
+    let place = Place::new();
+    let server = Running::start(&place, &place.config("data", "clientPort=0"), 1024);
+    let port = server.admin_port();
+    let silent: Vec<_> =
+        (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("the port is open")).collect();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
+    stream.write_all(b"GET /commands/ruok HTTP/1.0\r\n\r\n").expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    drop(silent);
 }

@@ -96,7 +96,9 @@ impl Http {
                 self.conns.retain(|_, conn| conn.idle_at > now);
             }
             if self.conns.len() >= CONNECTIONS_MAX {
-                continue;
+                // Whoever has been silent longest goes: connections that say nothing must not keep scrapers out.
+                let silent = self.conns.iter().min_by_key(|(_, conn)| conn.idle_at).map(|(key, _)| key);
+                silent.map(|key| self.conns.remove(key));
             }
             let entry = self.conns.vacant_entry();
             let token = Token(HTTP + PORTS_MAX + entry.key());
