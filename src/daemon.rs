@@ -27,8 +27,9 @@ use crate::wire::reply::EventType;
 /// Java's standalone server calls itself 1, whatever `myid` says.
 const STANDALONE_ID: ServerId = ServerId(1);
 
-/// Connections that may wait to be accepted, where nothing is configured; Java's number.
-const BACKLOG: u32 = 50;
+/// Connections that may wait to be accepted, where nothing is configured; the kernel has a limit of its own. With
+/// Java's 50 some clients of a storm of reconnections wait a whole second, until they try again.
+const BACKLOG: u32 = 4096;
 
 /// Silence that ends a connection for metrics; Jetty's default.
 const IDLE: Millis = Millis(30_000);

@@ -13,6 +13,7 @@ pub use digest::DigestAlgorithm;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use crate::ids::HashSet;
 use crate::wire::error::ErrorCode;
 use crate::wire::records::{Acl, AclList};
 
@@ -60,6 +61,9 @@ pub struct Auth {
     /// `enforce.auth.schemes` if `enforce.auth.enabled`: one of these is needed to do anything.
     pub enforced_schemes: Vec<String>,
 }
+
+/// Entries that the `auth` entries of one list may add. More would not fit in a transaction.
+const EXPANDED_MAX: usize = 50_000;
 
 /// An `auth` request was refused; the connection is told -115 and closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,17 +142,17 @@ impl Auth {
         if list == AclList::OPEN {
             return Ok(Cow::Borrowed(list.bytes()));
         }
-        let mut entries: Vec<Acl<'_>> = Vec::new();
-        for acl in list.entries() {
-            if !entries.contains(&acl) {
-                entries.push(acl);
-            }
-        }
-        if entries.is_empty() {
+        if list.is_empty() {
             return Err(ErrorCode::InvalidAcl);
         }
-        let mut fixed: Vec<Acl<'_>> = Vec::with_capacity(entries.len());
-        for acl in entries {
+        // A frame has room for 80,000 entries: too many to compare each with each, or to stand for as many
+        // identities each.
+        let mut seen = HashSet::default();
+        let mut fixed: Vec<Acl<'_>> = Vec::with_capacity(list.len());
+        for acl in list.entries().filter(|acl| seen.insert(acl.clone())) {
+            if fixed.len() > list.len() + EXPANDED_MAX {
+                return Err(ErrorCode::MarshallingError);
+            }
             match (acl.scheme.as_deref(), acl.id.as_deref()) {
                 (Some("auth"), _) => {
                     let before = fixed.len();
@@ -268,6 +272,15 @@ mod tests {
         let bytes = fixed(&auth, &[acl(31, Some("auth"), None)], &me).unwrap();
         let entry = AclList::from_encoded(&bytes).unwrap().entries().next().unwrap();
         assert_eq!((entry.scheme.as_deref(), entry.id.as_deref()), (Some("digest"), Some(&*me[0].id)));
+    }
+
+    #[test]
+    fn auth_entries_do_not_multiply_without_bound() {
+        let auth = Auth::default();
+        let me: Vec<Identity> = (0..1000).map(|n| Identity::new("digest", format!("u{n}:x"))).collect();
+        let entries = |n| (0..n).map(|perms| acl(perms, Some("auth"), None)).collect::<Vec<_>>();
+        assert!(fixed(&auth, &entries(10), &me).is_ok());
+        assert_eq!(fixed(&auth, &entries(60_000), &me), Err(ErrorCode::MarshallingError));
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Server {
             }
             return self.clients.close(conn, Close::Now);
         }
+        self.metrics.connection_request_count += 1;
         if request.last_zxid_seen > self.tree.last_zxid().0 {
             log::warn!(
                 "Refusing session request for client {peer} as it has seen zxid {:#x} our last zxid is {} client must try another server",

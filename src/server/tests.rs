@@ -674,6 +674,16 @@ fn connect_requests_without_a_token_are_closed_until_the_bucket_fills() {
 }
 
 #[test]
+fn each_handshake_is_counted_once() {
+    let mut f = Fixture::new();
+    let a = f.client();
+    let session = f.server.clients.get(a).expect("connected").session;
+    let b = f.connection();
+    f.bytes(b, &connect_frame(session.0, 0, &crate::session::password(session)));
+    assert_eq!(f.server.metrics.connection_request_count, 2);
+}
+
+#[test]
 fn a_connection_that_says_nothing_is_closed() {
     let mut f = Fixture::new();
     let a = f.connection();

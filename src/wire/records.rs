@@ -13,7 +13,7 @@ pub mod perms {
 }
 
 /// One entry of an ACL list. Scheme and id may be null on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acl<'a> {
     pub perms: i32,
     pub scheme: Option<Text<'a>>,
