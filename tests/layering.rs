@@ -33,7 +33,10 @@ fn files_of(module: &str) -> Vec<PathBuf> {
     }
     let single = src.join(format!("{module}.rs"));
     files.extend(single.exists().then_some(single));
-    files.retain(|path| path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("tests.rs"));
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
+    files.retain(|path| {
+        !path.ends_with("tests.rs") && !path.parent().is_some_and(|dir| dir.ends_with("tests"))
+    });
     assert!(!files.is_empty(), "module {module} has no files");
     files
 }

@@ -256,10 +256,12 @@ impl Election {
     }
 
     fn on_reconfigured(&mut self, views: Views, designated: Option<Designated>) {
+        if !views.committed().has_members_of(self.views.committed()) {
+            // The machinery starts over, as Java's does; only the current vote stays.
+            self.round = 0;
+            self.answered.clear();
+        }
         self.views = views;
-        // The machinery starts over, as Java's does; only the current vote stays.
-        self.round = 0;
-        self.answered.clear();
         if let Some(Designated { leader, zxid }) = designated {
             self.current = Vote { leader, zxid, epoch: -1 };
             self.current_round = -1;

@@ -18,8 +18,9 @@ pub enum Event<'a> {
     Server(election::Event<'a>),
     /// Something about sockets.
     Network(connections::Event<'a>),
-    /// See [`election::Event::Reconfigured`]. `restart`: members or addresses are others than before.
-    Reconfigured { views: Views, designated: Option<election::Designated>, restart: bool },
+    /// See [`election::Event::Reconfigured`]. If the committed members or addresses are others than before,
+    /// all connections are closed and the election's rounds begin again.
+    Reconfigured { views: Views, designated: Option<election::Designated> },
     /// The time of [`Elector::next_timeout`] has come.
     Timeout,
 }
@@ -85,7 +86,8 @@ impl Elector {
         match event {
             Event::Server(event) => self.election.handle(now, event, &mut self.votes),
             Event::Network(event) => self.connections.handle(now, event, &mut self.network),
-            Event::Reconfigured { views, designated, restart } => {
+            Event::Reconfigured { views, designated } => {
+                let restart = !views.committed().has_members_of(self.election.views().committed());
                 let event = connections::Event::Reconfigured { views: views.clone(), restart };
                 self.connections.handle(now, event, &mut self.network);
                 let event = election::Event::Reconfigured { views, designated };

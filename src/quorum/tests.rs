@@ -1,6 +1,8 @@
 //! Elections as peers see them: rules one by one, whole ensembles from a seed, and recordings of Java servers.
 
+mod conversations;
 mod network;
+mod replay;
 mod rules;
 
 use super::connections::{ConnId, Connections};
