@@ -184,7 +184,6 @@ impl Server {
 
     /// The handshake.
     fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8]) {
-        self.metrics.connection_request_count += 1;
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
         let peer = client.peer;
         let Ok(request) = ConnectRequest::decode(frame, self.options.field_max) else {
