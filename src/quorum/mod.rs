@@ -2,7 +2,7 @@
 //!
 //! [`membership`] is the list of servers and its text, [`views`] what of it is in force and what counts as a
 //! quorum. [`election`] decides who leads; [`connections`] carries its messages, one connection for each pair
-//! of servers. [`elector`] is the two together, and what a server holds.
+//! of servers. [`elector`] is the two together, and what a server holds. [`zab`] is what follows: one history for all.
 //!
 //! Everything here is a machine: events and time in, actions out.
 
@@ -13,3 +13,4 @@ pub mod membership;
 #[cfg(test)]
 mod tests;
 pub mod views;
+pub mod zab;

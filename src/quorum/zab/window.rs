@@ -1,0 +1,84 @@
+//! The committed log: the newest transactions that were applied, kept in memory for learners that are not far behind.
+//!
+//! Every applied transaction enters it, whatever the role and however it arrived: a window that left out what a
+//! follower got in its own synchronisation made holes that spread when it led (ZOOKEEPER-4925).
+//!
+//! # Invariants
+//!
+//! 1. Zxids rise; within an epoch they rise by one.
+//! 2. Beyond its limit the window forgets from the front, never from the middle.
+
+use std::collections::VecDeque;
+
+use super::packet::Entry;
+use crate::ids::Zxid;
+
+/// `zookeeper.commitLogCount`, also the least that Java accepts.
+pub const LIMIT_DEFAULT: usize = 500;
+
+#[derive(Clone, Debug)]
+pub struct CommittedLog {
+    entries: VecDeque<Entry>,
+    limit: usize,
+}
+
+/// What a walk through history meets at a learner's position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meeting {
+    /// The last transaction before the position, if this part of history reaches back that far.
+    pub before: Option<Zxid>,
+    /// The first transaction at or behind it.
+    pub at_or_after: Option<Zxid>,
+}
+
+impl CommittedLog {
+    /// An empty window of at most `limit` transactions.
+    pub fn new(limit: usize) -> CommittedLog {
+        CommittedLog { entries: VecDeque::new(), limit }
+    }
+
+    /// Takes the transaction that was applied. One that does not continue the window starts it anew: better a SNAP
+    /// than a hole.
+    pub fn push(&mut self, entry: Entry) {
+        match self.max() {
+            // An image is newer than its zxid says, so what follows it may have been seen (quorum-protocol, 3.6).
+            Some(max) if entry.zxid <= max => return,
+            Some(max) if !follows(max, entry.zxid) => self.entries.clear(),
+            _ => {}
+        }
+        self.entries.push_back(entry);
+        if self.entries.len() > self.limit {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Forgets everything: the state was replaced (SNAP) or cut (TRUNC).
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub fn min(&self) -> Option<Zxid> {
+        self.entries.front().map(|entry| entry.zxid)
+    }
+
+    pub fn max(&self) -> Option<Zxid> {
+        self.entries.back().map(|entry| entry.zxid)
+    }
+
+    /// Everything behind `zxid`, in order.
+    pub fn after(&self, zxid: Zxid) -> impl Iterator<Item = &Entry> {
+        self.entries.range(self.entries.partition_point(|entry| entry.zxid <= zxid)..)
+    }
+
+    /// What stands at `zxid`.
+    pub fn meet(&self, zxid: Zxid) -> Meeting {
+        let at = self.entries.partition_point(|entry| entry.zxid < zxid);
+        let zxid_of = |at: usize| self.entries.get(at).map(|entry| entry.zxid);
+        Meeting { before: at.checked_sub(1).and_then(zxid_of), at_or_after: zxid_of(at) }
+    }
+}
+
+/// May `next` stand directly behind `previous`? One more within an epoch; any zxid of a later epoch.
+pub fn follows(previous: Zxid, next: Zxid) -> bool {
+    next == previous.next() || next.epoch() > previous.epoch()
+}
