@@ -34,13 +34,16 @@ pub struct AclTable {
     entries: Vec<Entry>,
     by_bytes: HashMap<Arc<[u8]>, u32>,
     free: Vec<u32>,
-    /// Largest id ever used; the next list gets one more.
+    /// Largest id ever used, absurd ones apart; the next list gets one more.
     id_last: i64,
     /// The list asked for last: most nodes have the list of the node created before them.
     recent: u32,
     /// What a stale id reads as: one entry without permissions. An empty list would let everybody in.
     nobody: Vec<u8>,
 }
+
+/// Ids above this are not counted on from; a server that makes a million lists a second gets here in 146,000 years.
+const ID_LOADED_MAX: i64 = 1 << 62;
 
 impl AclTable {
     pub fn new() -> AclTable {
@@ -75,8 +78,8 @@ impl AclTable {
         let slot = match self.by_bytes.get(list.bytes()) {
             Some(slot) => *slot,
             None => {
-                let id = self.id_last + 1;
-                self.add(id, list)
+                self.id_last += 1;
+                self.add(self.id_last, list)
             }
         };
         self.entries[slot as usize].refs += 1;
@@ -86,17 +89,25 @@ impl AclTable {
 
     /// A list from a snapshot, without references yet. A second id for the same list is the first one's slot.
     pub fn load(&mut self, id: i64, list: AclList<'_>) -> u32 {
-        self.id_last = self.id_last.max(id);
+        self.note_id(id);
         match self.by_bytes.get(list.bytes()) {
             Some(slot) => *slot,
             None => self.add(id, list),
         }
     }
 
+    /// New ids go on after the largest one that was loaded, except one that no server has ever counted to: such a
+    /// snapshot is damaged or made up, and counting on from there would overflow.
+    fn note_id(&mut self, id: i64) {
+        if id < ID_LOADED_MAX {
+            self.id_last = self.id_last.max(id);
+        }
+    }
+
     /// A slot that stands for an id that a snapshot's map does not have: nobody may do anything with its nodes
     /// until the record that set their list has been replayed.
     pub fn intern_unknown(&mut self, id: i64) -> u32 {
-        self.id_last = self.id_last.max(id);
+        self.note_id(id);
         let nobody = std::mem::take(&mut self.nobody);
         let slot = self.intern(AclList::from_encoded(&nobody).expect("it was encoded here"));
         self.nobody = nobody;
@@ -170,7 +181,6 @@ impl AclTable {
     }
 
     fn add(&mut self, id: i64, list: AclList<'_>) -> u32 {
-        self.id_last = self.id_last.max(id);
         let bytes: Arc<[u8]> = list.bytes().into();
         let entry = Entry { bytes: bytes.clone(), id, refs: 0, serial: 0, world_perms: world_perms(list) };
         let slot = match self.free.pop() {

@@ -631,3 +631,13 @@ fn a_znode_costs_less_than_a_hundred_bytes_beyond_its_name_and_data() {
     let each = (f.tree.memory() - before) / n - (12 + 100);
     assert!((64..=96).contains(&each), "{each} bytes");
 }
+
+#[test]
+fn an_acl_id_that_no_server_counted_to_is_not_counted_on_from() {
+    let mut loader = TreeLoader::new(OPTIONS);
+    loader.acl(i64::MAX, AclList::READ_ONLY);
+    loader.node("", None, i64::MAX, &StatPersisted::default()).expect("the root");
+    loader.node("/a", None, i64::MAX - 1, &StatPersisted::default()).expect("its parent is there");
+    let tree = loader.finish(Zxid(1));
+    assert_eq!(tree.acl(tree.acl_id(tree.find("/").expect("the root"))), AclList::READ_ONLY);
+}
