@@ -3,6 +3,8 @@
 
 mod cluster;
 mod plans;
+mod replays;
+mod rules;
 
 use super::packet::Entry;
 use crate::ids::{SessionId, Zxid};
