@@ -45,6 +45,7 @@ impl Server {
             let Some(client) = self.clients.get(conn) else {
                 return Input { consumed: bytes.len(), more: false };
             };
+            let phase = client.phase;
             if client.close != Close::No {
                 return Input { consumed: bytes.len(), more: false };
             }
@@ -53,7 +54,6 @@ impl Server {
             }
             let rest = &bytes[consumed..];
             let Some(prefix) = rest.first_chunk::<4>() else { return Input { consumed, more: false } };
-            let phase = self.clients.get(conn).map_or(Phase::New, |client| client.phase);
             if phase == Phase::New && self.four_letter_word(conn, *prefix, &rest[4..]) {
                 return Input { consumed: bytes.len(), more: false };
             }
