@@ -16,8 +16,8 @@ use crate::pipeline::Rules;
 use crate::reactor::{Clock, Fatal, Host, Port, Reactor, Service, Settings};
 use crate::server::{ConnectionTokens, Options, Server};
 use crate::storage::{
-    self, BadNode, Base, Compression, DataDirs, LoadOptions, LogOptions, SnapshotSink, SnapshotWriter,
-    StorageError, TxnLog,
+    self, BadNode, Base, DataDirs, LoadOptions, LogOptions, SnapshotSink, SnapshotWriter, StorageError,
+    TxnLog,
 };
 use crate::time::Millis;
 use crate::tree::{Observer, OpResult, Tree, TreeLoader, TreeOptions};
@@ -370,7 +370,7 @@ impl Observer for SessionChanges<'_> {
 fn write_first_snapshot(server: &mut Server, dirs: &DataDirs, config: &Config) -> Result<(), Stopped> {
     let mut bytes = Vec::new();
     let zxid = server.snapshot_begin(&mut bytes);
-    let mut writer = SnapshotWriter::create(dirs, zxid, compression(config))?;
+    let mut writer = SnapshotWriter::create(dirs, zxid, config.storage.compression)?;
     while !server.snapshot_slice(&mut bytes, 1 << 20) {
         writer.write_chunk(&bytes)?;
         bytes.clear();
@@ -397,14 +397,6 @@ fn log_options(config: &Config) -> LogOptions {
         storage.force_sync,
         storage.log_bytes_max.map_or(-1, |bytes| (bytes / 1024) as i64),
     )
-}
-
-fn compression(config: &Config) -> Compression {
-    match config.storage.compression {
-        config::Compression::Plain => Compression::None,
-        config::Compression::Gzip => Compression::Gzip,
-        config::Compression::Snappy => Compression::Snappy,
-    }
 }
 
 fn tree_options(config: &Config) -> TreeOptions {
@@ -463,7 +455,7 @@ fn options(config: &Config) -> Options {
 fn settings(config: &Config) -> Settings {
     Settings {
         whitelist: config.four_letter_words.clone(),
-        compression: compression(config),
+        compression: config.storage.compression,
         load_options: load_options(config),
         snapshot_last_zxid: config.storage.snapshot_last_zxid && config.tree.digests,
         snap_count: i64::from(config.storage.snapshot_txns),

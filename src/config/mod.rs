@@ -26,6 +26,7 @@ pub use error::{ConfigError, Origin, Place, Problem, Warning};
 
 use crate::auth::Auth;
 use crate::ids::ServerId;
+use crate::storage::Compression;
 use settings::Settings;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -155,14 +156,6 @@ pub struct Storage {
     pub snapshot_last_zxid: bool,
     /// closeSession records list the ephemeral nodes that went with the session.
     pub close_session_paths: bool,
-}
-
-/// How new snapshots are written. All kinds are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    Plain,
-    Gzip,
-    Snappy,
 }
 
 /// Deleting what is older than the snapshots worth keeping.

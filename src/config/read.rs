@@ -197,7 +197,7 @@ fn connection_throttle(s: &mut Settings) -> ConnectionThrottle {
 fn storage(s: &mut Settings) -> Result<Storage, ConfigError> {
     let kib = |number: i64| above_zero(number).map(|kib| kib.saturating_mul(1024));
     let compression = match s.text("snapshot.compression.method") {
-        None => Compression::Plain,
+        None => Compression::None,
         Some("gz") => Compression::Gzip,
         Some("snappy") => Compression::Snappy,
         Some(other) => {

@@ -160,7 +160,7 @@ fn what_is_not_set_has_javas_default() {
             log_bytes_max: None,
             force_sync: true,
             sync_warning_ms: 1000,
-            compression: Compression::Plain,
+            compression: Compression::None,
             trust_empty_snapshot: false,
             snapshot_last_zxid: true,
             close_session_paths: true,
