@@ -287,15 +287,17 @@ class Reader:
 class Raw:
     """A blocking client that can pipeline, leave its session open, and be dropped like a crashed process."""
 
-    def __init__(self, port, timeout=600000, session=(0, b"\0" * 16), seen=0):
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
-        self.socket.settimeout(60)
+    def __init__(self, port, timeout=600000, session=(0, b"\0" * 16), seen=0, patience=60, read_only=False):
+        self.socket = socket.create_connection(("127.0.0.1", port), min(10, patience))
+        self.socket.settimeout(patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input, self.xid, self.zxid, self.events = b"", 0, 0, []
-        self._send(struct.pack(">iqiq", 0, seen, timeout, session[0]) + buffer_(session[1]) + b"\0")
+        self._send(struct.pack(">iqiq", 0, seen, timeout, session[0]) + buffer_(session[1])
+                   + struct.pack(">?", read_only))
         reply = Reader(self._frame())
         _, self.timeout, sid = reply.take(">iiq")
         self.session = (sid, reply.buffer())
+        self.read_only = bool(reply.data[reply.at:reply.at + 1].strip(b"\0"))
         if self.timeout <= 0:
             raise ZkError(-112)
 
