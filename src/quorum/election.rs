@@ -58,6 +58,9 @@ pub enum Event<'a> {
     /// This server has no leader (any more). `zxid` is the last one in its log, committed or not, or -1 if it
     /// has no database and must not vote; `epoch` is its current epoch.
     Look { zxid: Zxid, epoch: i64 },
+    /// In the next election this server votes for that one instead of itself: it hands its leadership over. The
+    /// other must have the same history.
+    Favour(ServerId),
     /// The body of a frame on the election connection with a server.
     Message { from: ServerId, body: &'a [u8] },
     /// There is a new connection with this server, which may be a new process.
@@ -154,6 +157,8 @@ pub struct Election {
     round: i64,
     /// The last of this server's log, and its epoch: what it votes with.
     history: (Zxid, i64),
+    /// Whom to vote for next, if not for this server.
+    favoured: Option<ServerId>,
     /// There while `state` is `Looking`, once the server has been told to look.
     looking: Option<Looking>,
     answered: BTreeMap<ServerId, (Instant, PeerState, Vote, i64)>,
@@ -172,6 +177,7 @@ impl Election {
             current_round: -1,
             round: 0,
             history: (Zxid::ZERO, 0),
+            favoured: None,
             looking: None,
             answered: BTreeMap::new(),
         }
@@ -209,6 +215,7 @@ impl Election {
                 }
                 self.look(now, actions);
             }
+            Event::Favour(sid) => self.favoured = Some(sid),
             Event::Message { from, body } => self.on_message(now, from, body, actions),
             Event::Connected(sid) => {
                 // What was said on an older connection may not have arrived.
@@ -234,7 +241,8 @@ impl Election {
         let (zxid, epoch) = self.history;
         let mut own = Vote { zxid, epoch, ..Vote::NOBODY };
         if self.views.committed().is_voter(self.me) {
-            own.leader = self.me;
+            let favoured = self.favoured.take().filter(|sid| self.views.committed().is_voter(*sid));
+            own.leader = favoured.unwrap_or(self.me);
         }
         if self.views.role_of(self.me) == Role::Observer {
             own = Vote::NOBODY;

@@ -416,3 +416,23 @@ fn a_killed_leader_is_replaced_without_a_wait_where_everybody_left_agrees() {
     let wait = Pace::default().finalize.0;
     assert!(network.now - killed < wait / 2, "elected after {} ms", network.now - killed);
 }
+
+#[test]
+fn a_leader_that_hands_over_is_followed_by_the_server_it_names() {
+    for_seeds(30, |seed, voters| {
+        let mut network = Network::new(voters, 0, seed, 5);
+        let old = network.settle(20_000);
+        let heir = (1..=voters).rev().find(|sid| *sid != old).expect("several voters");
+        let zxid = network.servers[&old].zxid;
+        let epoch = network.servers[&old].epoch;
+        for server in network.servers.values_mut() {
+            (server.zxid, server.epoch) = (zxid, epoch);
+        }
+        network.tell(old, ElectorEvent::Server(Event::Favour(ServerId(heir))));
+        let all: Vec<_> = network.servers.keys().copied().collect();
+        for sid in all {
+            network.look(sid);
+        }
+        assert_eq!(network.settle(60_000), heir, "it has the highest id of those that are left");
+    });
+}

@@ -374,3 +374,21 @@ fn a_quorum_that_dissolves_during_the_wait_does_not_win() {
     assert!(!actions.iter().any(|action| matches!(action, ElectionAction::Elected { .. })), "{actions:?}");
     assert_eq!(one.state(), PeerState::Looking);
 }
+
+#[test]
+fn a_server_that_hands_over_votes_for_another_and_once_only() {
+    let mut three = election(3, ensemble(3, 0));
+    after(&mut three, 0, Event::Favour(ServerId(2)));
+    let proposed = |actions: Vec<ElectionAction>| {
+        let Some(ElectionAction::Send { frame, .. }) = actions.first() else {
+            panic!("no vote in {actions:?}")
+        };
+        Notification::decode(&frame[4..]).expect("its own encoding").vote
+    };
+    let look = Event::Look { zxid: Zxid(9), epoch: 1 };
+    assert_eq!(proposed(after(&mut three, 0, look.clone())), vote(2, 9, 1));
+    assert_eq!(proposed(after(&mut three, 1, look.clone())), vote(3, 9, 1));
+
+    after(&mut three, 2, Event::Favour(ServerId(7)));
+    assert_eq!(proposed(after(&mut three, 2, look)), vote(3, 9, 1), "who has no vote is not voted for");
+}

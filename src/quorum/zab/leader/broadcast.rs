@@ -57,7 +57,7 @@ impl Leader {
     /// A learner has a proposal on disk.
     pub(super) fn on_ack(&mut self, learner: LearnerId, zxid: Zxid, actions: &mut Actions) {
         let Some(handler) = self.learners.get_mut(&learner) else { return };
-        handler.acked(zxid);
+        handler.note_ack(zxid);
         let sid = handler.sid;
         if let Some(proposal) = self.proposal(zxid)
             && !proposal.acks.contains(&sid)

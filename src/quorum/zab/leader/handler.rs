@@ -48,6 +48,8 @@ pub struct Handler {
     pub sync: SyncKind,
     /// When it said something last, or took a part of its image.
     pub heard: Instant,
+    /// The last zxid that it has said to have on disk, NEWLEADER's included.
+    pub acked: Zxid,
     /// COMMITs kept back between NEWLEADER and UPTODATE.
     pub held_commits: Option<Vec<Zxid>>,
     unacked: Unacked,
@@ -68,6 +70,7 @@ impl Handler {
             stage: Stage::Greeting,
             sync: SyncKind::Diff,
             heard: now,
+            acked: Zxid::ZERO,
             held_commits: None,
             unacked: Unacked::default(),
         }
@@ -127,7 +130,8 @@ impl Handler {
         slot.get_or_insert((zxid, now));
     }
 
-    pub fn acked(&mut self, zxid: Zxid) {
+    pub fn note_ack(&mut self, zxid: Zxid) {
+        self.acked = self.acked.max(zxid);
         if self.unacked.oldest.is_some_and(|(oldest, _)| oldest <= zxid) {
             self.unacked.oldest = self.unacked.next.take().filter(|(next, _)| *next > zxid);
         }

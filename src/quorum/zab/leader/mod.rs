@@ -397,6 +397,26 @@ impl Leader {
         membership.is_quorum(|sid| sid == self.sid || self.has_in_step(now, sid))
     }
 
+    /// Who could lead in this server's place: the voter with the highest id of those that have all of its history, once
+    /// everything proposed is committed.
+    pub fn successor(&self) -> Option<ServerId> {
+        let in_step = |handler: &&Handler| {
+            handler.stage == Stage::Serving && !handler.observer && handler.acked >= self.last_proposed
+        };
+        let voters = self.learners.values().filter(in_step).map(|handler| handler.sid);
+        voters.filter(|sid| self.outstanding.is_empty() && self.views.committed().is_voter(*sid)).max()
+    }
+
+    /// Who is on a connection; `None` before it has said so.
+    pub fn sid_of(&self, learner: LearnerId) -> Option<ServerId> {
+        self.learners.get(&learner).filter(|handler| handler.known()).map(|handler| handler.sid)
+    }
+
+    /// Every learner that has said who it is.
+    pub fn learners(&self) -> impl Iterator<Item = &Handler> {
+        self.learners.values().filter(|handler| handler.known())
+    }
+
     /// As if everything up to here had been proposed and committed.
     #[cfg(test)]
     pub(in crate::quorum::zab) fn skip_to(&mut self, zxid: Zxid) {
@@ -673,6 +693,7 @@ impl Leader {
     fn on_new_leader_ack(&mut self, now: Instant, learner: LearnerId, actions: &mut Actions) {
         let handler = self.learners.get_mut(&learner).expect("the caller looked");
         handler.stage = Stage::AwaitingService { since: now };
+        handler.acked = self.epoch.first();
         let sid = handler.sid;
         match &mut self.phase {
             Phase::Synchronising { acked, .. } => {
