@@ -440,6 +440,8 @@ fn options(config: &Config) -> Options {
         container_check_ms: config.containers.check_interval_ms,
         containers_per_minute_max: config.containers.deletions_per_minute_max as usize,
         container_never_used_ms_max: config.containers.never_used_ms.map_or(0, |ms| ms as i64),
+        local_sessions: config.ensemble.local_sessions,
+        local_sessions_upgrade: config.ensemble.local_sessions_upgrade,
         rules: Rules {
             tree: tree_options(config),
             ttl_nodes: config.tree.extended_types,

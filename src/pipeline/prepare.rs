@@ -250,6 +250,13 @@ fn fixed_list<'a>(fixed: &'a FixedAcl<'_>) -> Result<AclList<'a>, ErrorCode> {
     Ok(AclList::from_encoded(bytes).expect("encoded by Auth::fix_acl"))
 }
 
+fn session_lives(state: SessionState) -> Result<(), ErrorCode> {
+    match state {
+        SessionState::Alive => Ok(()),
+        SessionState::Closing | SessionState::Unknown => Err(ErrorCode::SessionExpired),
+    }
+}
+
 /// Nodes that exist from the start and stay (`PrepRequestProcessor`, `ZooKeeperServer.checkPath`).
 fn is_reserved(path: &str) -> bool {
     matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config")
@@ -361,10 +368,7 @@ impl<'w> Draft<'_, 'w> {
     }
 
     fn check_session(&self) -> Result<(), ErrorCode> {
-        match self.world.sessions.state(self.author.session) {
-            SessionState::Alive => Ok(()),
-            SessionState::Closing | SessionState::Unknown => Err(ErrorCode::SessionExpired),
-        }
+        session_lives(self.world.sessions.writer(self.author.session))
     }
 
     fn node(&self, path: &str) -> Result<PendingNode, ErrorCode> {
@@ -420,7 +424,12 @@ impl<'w> Draft<'_, 'w> {
         if !ttl_fits || (op == Op::CreateTtl && !with_ttl) {
             return Err(ErrorCode::BadArguments);
         }
-        self.check_session()?;
+        let ephemeral = matches!(flags, 1 | 3);
+        if ephemeral {
+            session_lives(self.world.sessions.owner_of_ephemerals(self.author.session))?;
+        } else {
+            self.check_session()?;
+        }
         let path = present(&create.path)?;
         if !has_parent(path) {
             return Err(ErrorCode::BadArguments);
@@ -445,7 +454,6 @@ impl<'w> Draft<'_, 'w> {
         let data_len = create.data.map_or(0, <[u8]>::len);
         self.check_quota(&path, 1, data_len as i64)?;
 
-        let ephemeral = matches!(flags, 1 | 3);
         let (kind, node_kind) = match op {
             Op::CreateContainer => (CreateKind::Container, NodeKind::Container),
             Op::CreateTtl => (CreateKind::Ttl { ttl_ms }, NodeKind::Ttl { ms: ttl_ms }),

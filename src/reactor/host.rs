@@ -10,7 +10,7 @@ use crate::admin::views::{
 };
 use crate::ids::SessionId;
 use crate::metrics::{Gauges, Metrics};
-use crate::server::Server;
+use crate::server::{Server, Serving};
 use crate::time::Instant;
 
 /// Java's default trace mask (`ZooTrace`), shown by `gtmk`; it has no effect here.
@@ -57,7 +57,14 @@ impl Inspect for Inspector<'_> {
             ..Gauges::default()
         };
         self.server.gauges(&mut gauges);
-        Some(ServerView { mode: Mode::Standalone, zxid: self.server.last_zxid(), gauges })
+        let mode = match self.server.serving() {
+            Serving::No => return None,
+            Serving::Alone => Mode::Standalone,
+            Serving::Leading => Mode::Leader,
+            Serving::Learning => Mode::Follower,
+            Serving::ReadOnly => Mode::ReadOnly,
+        };
+        Some(ServerView { mode, zxid: self.server.last_zxid(), gauges })
     }
 
     fn metrics(&self) -> &Metrics {

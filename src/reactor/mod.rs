@@ -32,7 +32,7 @@ use slab::Slab;
 
 use crate::admin::words::{self, Whitelist};
 use crate::ids::Zxid;
-use crate::server::{Append, AskedWord, Close, ConnId, Server};
+use crate::server::{Append, AskedWord, Close, ConnId, Made, Server};
 use crate::storage::{Compression, DataDirs, LoadOptions, SnapshotSchedule, StorageError, TxnLog};
 use crate::time::{Instant, Millis, Now};
 use helper::{Done, FileJob, Helpers};
@@ -155,7 +155,7 @@ pub struct Reactor {
     read_buffer: Vec<u8>,
     /// Connections to look at, the next one last.
     ready: Vec<ConnId>,
-    appends: Vec<Append>,
+    made: Vec<Made>,
     words: Vec<AskedWord>,
 }
 
@@ -235,7 +235,7 @@ impl Reactor {
             stopping: false,
             read_buffer: vec![0; READ_BUFFER],
             ready: Vec::new(),
-            appends: Vec::new(),
+            made: Vec::new(),
             words: Vec::new(),
         })
     }
@@ -485,9 +485,11 @@ impl Reactor {
     }
 
     fn append_to_log(&mut self) -> Result<(), Fatal> {
-        let mut appends = std::mem::take(&mut self.appends);
-        self.server.take_appends(&mut appends);
-        for Append { zxid, payload } in appends.drain(..) {
+        let mut made = std::mem::take(&mut self.made);
+        self.server.take_made(&mut made);
+        for made in made.drain(..) {
+            // A server that serves alone makes nothing else.
+            let Made::Txn(Append { zxid, payload }) = made else { continue };
             self.log.append(zxid, &payload)?;
             self.server.metrics.sync_processor_request_queued += 1;
             self.batch.txns += 1;
@@ -502,7 +504,7 @@ impl Reactor {
                 }
             }
         }
-        self.appends = appends;
+        self.made = made;
         Ok(())
     }
 
@@ -541,7 +543,7 @@ impl Reactor {
                 self.sync_started = None;
                 self.host.sync_in_flight = false;
                 self.note_sync(done.took, done.through);
-                self.server.log_synced(done.through);
+                self.server.committable(done.through);
                 self.prepare_segment();
             }
             Done::Prepared(ready) => self.log.segment_ready(ready?),

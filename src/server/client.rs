@@ -15,6 +15,7 @@ use crate::ids::{SessionId, Zxid};
 use crate::session::Slot;
 use crate::time::{Instant, WallMillis};
 use crate::tree::WatcherId;
+use crate::wire::error::ErrorCode;
 use crate::wire::op::Op;
 
 /// A connection: its slot and how many had the slot before.
@@ -39,7 +40,7 @@ impl ConnId {
 pub enum Phase {
     /// Nothing but perhaps a few bytes: a four-letter word or a connect request will come.
     New,
-    /// The session is being created; what the client sends meanwhile stays unread.
+    /// The session is being created or confirmed; what the client sends meanwhile stays unread.
     Connecting,
     Established,
 }
@@ -57,10 +58,16 @@ pub enum Close {
 /// A request that cannot be answered yet.
 #[derive(Debug)]
 pub enum Waiting {
-    /// In the log; answered when it is committed.
+    /// Prepared here; answered when it is committed.
     Write { zxid: Zxid },
-    /// A read behind an unanswered write of the same session. It is asked by who the connection was when it was
-    /// received: its first `identities` identities.
+    /// Sent to the leader; answered when a transaction of this session with this number is committed.
+    Forwarded { cxid: i32, op: Op, received: Instant, large: usize },
+    /// A sync that the ensemble answers, in its place once `done`.
+    Sync { frame: Box<[u8]>, received: Instant, identities: usize, done: bool },
+    /// A write that was refused without a transaction.
+    Refused { xid: i32, op: Op, code: ErrorCode, received: Instant },
+    /// A read behind an unanswered write of the same session, or the end of a local session. It is asked by who the
+    /// connection was when it was received: its first `identities` identities.
     Read { frame: Box<[u8]>, received: Instant, identities: usize },
 }
 

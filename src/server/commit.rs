@@ -1,13 +1,14 @@
-//! Commit: what is on disk is applied, watched changes are told, the requester is answered.
+//! Commit: what is on disk, or has its quorum, is applied, watched changes are told, the requester is answered.
 
-use super::client::{Clients, Close, ConnId, Waiting};
+use super::client::{Clients, Close, ConnId, Phase, Waiting};
 use super::read::{Asked, put_error_result};
-use super::{Proposal, Server};
+use super::{Proposal, Server, Serving};
 use crate::auth::Auth;
 use crate::ids::{SessionId, Zxid};
 use crate::metrics::Metrics;
 use crate::time::Instant;
 use crate::tree::{Observer, OpResult, WatcherId, Watches};
+use crate::wire::error::ErrorCode;
 use crate::wire::jute::{self, Reader};
 use crate::wire::op::Op;
 use crate::wire::records::{AclList, perms};
@@ -20,12 +21,31 @@ use crate::wire::txn::{CreateKind, LoggedTxn, Txn};
 const COMMIT_BYTES_PER_TURN: usize = 128 << 10;
 const COMMIT_BYTES_MIN: usize = 256;
 
+/// What has its place among the commits without being one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    /// The oldest sync of an own client is answered.
+    SyncDone,
+    /// The leader has said whether a session may go on here.
+    Revalidated { session: SessionId, valid: bool },
+}
+
+/// Whose request a transaction was.
+#[derive(Clone, Copy)]
+pub(super) struct Asker {
+    pub conn: ConnId,
+    pub xid: i32,
+    pub op: Op,
+    pub received: Instant,
+}
+
 /// Collects what applying one transaction does: events go out at once, the reply's body is kept.
 struct Effects<'s, 't> {
     zxid: Zxid,
     txn: &'t Txn<'t>,
     /// Which part of a multi comes next.
     part: usize,
+    /// Also that of a multi of which a part says that the session has moved.
     err: i32,
     body: &'s mut Vec<u8>,
     created_session: Option<(SessionId, i32)>,
@@ -74,6 +94,9 @@ impl Observer for Effects<'_, '_> {
         if let Txn::Multi(parts) = self.txn {
             let part = &parts[self.part];
             self.part += 1;
+            if matches!(result, OpResult::Failed(code) if code == ErrorCode::SessionMoved.code()) {
+                self.err = ErrorCode::SessionMoved.code();
+            }
             return put_part(self.body, part, &result);
         }
         match result {
@@ -83,7 +106,12 @@ impl Observer for Effects<'_, '_> {
                     stat.write(self.body);
                 }
             }
-            OpResult::DataSet(stat) | OpResult::AclSet(stat) => stat.write(self.body),
+            OpResult::DataSet(stat) | OpResult::AclSet(stat) => {
+                if let Txn::Reconfig { data, .. } = self.txn {
+                    jute::put_buffer(self.body, *data);
+                }
+                stat.write(self.body);
+            }
             OpResult::Deleted | OpResult::Checked => {}
             OpResult::Failed(code) => self.err = code,
             OpResult::SessionCreated { id, timeout_ms } => self.created_session = Some((id, timeout_ms)),
@@ -133,20 +161,50 @@ fn put_part(out: &mut Vec<u8>, part: &Txn<'_>, result: &OpResult<'_>) {
 }
 
 impl Server {
-    /// Everything up to and including `through` is on disk: [`commit`](Server::commit) has work.
-    pub fn log_synced(&mut self, through: Zxid) {
-        self.synced = self.synced.max(through);
+    /// Everything up to and including `through` is on disk or, in an ensemble, has its quorum:
+    /// [`commit`](Server::commit) has work.
+    pub fn committable(&mut self, through: Zxid) {
+        self.committable = self.committable.max(through);
     }
 
     /// Whether there is something to commit.
     pub fn has_commits(&self) -> bool {
-        self.proposals.front().is_some_and(|proposal| proposal.zxid <= self.synced)
+        self.has_committable() || !self.due.is_empty()
     }
 
-    /// Commits what is on disk, as much of it as belongs into one turn.
+    fn has_committable(&self) -> bool {
+        self.proposals.front().is_some_and(|proposal| proposal.zxid <= self.committable)
+    }
+
+    /// Puts something behind all that may be committed by now.
+    pub(super) fn put_due(&mut self, due: Due) {
+        self.due.push_back((self.committable, due));
+    }
+
+    /// What is due now: nothing of what it stands behind is left.
+    fn take_due(&mut self) -> Option<Due> {
+        let (behind, _) = self.due.front()?;
+        if self.proposals.front().is_some_and(|proposal| proposal.zxid <= *behind) {
+            return None;
+        }
+        self.due.pop_front().map(|(_, due)| due)
+    }
+
+    /// Commits what may be committed, as much of it as belongs into one turn.
     pub fn commit(&mut self, now: Instant) {
         let mut bytes = 0;
-        while bytes < COMMIT_BYTES_PER_TURN && self.has_commits() {
+        while bytes < COMMIT_BYTES_PER_TURN {
+            if let Some(due) = self.take_due() {
+                bytes += COMMIT_BYTES_MIN;
+                match due {
+                    Due::SyncDone => self.answer_sync(now),
+                    Due::Revalidated { session, valid } => self.answer_revalidated(now, session, valid),
+                }
+                continue;
+            }
+            if !self.has_committable() {
+                break;
+            }
             let proposal = self.proposals.pop_front().expect("there is one");
             bytes += proposal.payload.len().max(COMMIT_BYTES_MIN);
             self.commit_one(now, &proposal);
@@ -158,7 +216,8 @@ impl Server {
 
     fn commit_one(&mut self, now: Instant, proposal: &Proposal) {
         self.large_bytes -= proposal.large;
-        let logged = LoggedTxn::decode(&proposal.payload, usize::MAX).expect("Serval's own encoding");
+        let logged = LoggedTxn::decode(&proposal.payload, usize::MAX)
+            .expect("Serval's own encoding, or decoded when the leader sent it");
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         let mut effects = Effects {
@@ -184,15 +243,20 @@ impl Server {
         self.metrics.commit_count += 1;
         count_bytes(&mut self.metrics, &logged.txn);
 
+        let asker = match self.serving {
+            Serving::Learning => self.take_forwarded(&logged.header),
+            _ => self.take_write(proposal),
+        };
         if let Some((session, timeout_ms)) = created {
-            self.sessions.add(session, timeout_ms as u32, now);
+            self.sessions.add(session, u32::try_from(timeout_ms).unwrap_or(0), now);
             log::debug!("Created session {session} with a timeout of {timeout_ms} ms");
         }
         if let Some(session) = closed {
             self.sessions.remove(session);
+            self.learning.forget(session);
             // The requester is answered below and closed then; an expired session's connection just ends.
             if let Some(carrier) = self.carriers.remove(&session)
-                && proposal.conn != Some(carrier)
+                && asker.map(|asker| asker.conn) != Some(carrier)
             {
                 self.clients.close(carrier, Close::Now);
             }
@@ -200,10 +264,23 @@ impl Server {
         if matches!(logged.txn, Txn::Multi(_)) {
             MultiHeader::END.write(&mut body);
         }
-        if let Some(conn) = proposal.conn {
-            self.finish_write(now, conn, proposal, err, &body);
+        if let Some(asker) = asker {
+            self.finish_write(now, asker, proposal.zxid, err, &body);
         }
         self.body = body;
+    }
+
+    /// Takes the write that was prepared as this proposal from the head of its connection's line.
+    fn take_write(&mut self, proposal: &Proposal) -> Option<Asker> {
+        let conn = proposal.conn?;
+        // The line of a connection that is being closed may have been given up.
+        let client = self.clients.get_mut(conn).filter(|client| client.close == Close::No)?;
+        let head = client.waiting.pop_front();
+        assert!(
+            matches!(head, Some(Waiting::Write { zxid }) if zxid == proposal.zxid),
+            "a connection's writes are committed in the order in which it sent them"
+        );
+        Some(Asker { conn, xid: proposal.xid, op: proposal.op, received: proposal.received })
     }
 
     fn check_digest(&mut self, logged: &LoggedTxn<'_>) {
@@ -220,48 +297,77 @@ impl Server {
         self.digests.note(zxid, self.tree.digest());
     }
 
-    /// Answers the write at the head of the connection's line, then the reads that waited for it.
-    fn finish_write(&mut self, now: Instant, conn: ConnId, proposal: &Proposal, err: i32, body: &[u8]) {
+    /// Answers a write that stood at the head of its connection's line, then the reads that waited for it.
+    fn finish_write(&mut self, now: Instant, asker: Asker, zxid: Zxid, err: i32, body: &[u8]) {
+        let Asker { conn, xid, op, received } = asker;
         let Some(client) = self.clients.get_mut(conn) else { return };
-        let head = client.waiting.pop_front();
-        assert!(
-            matches!(head, Some(Waiting::Write { zxid }) if zxid == proposal.zxid),
-            "a connection's writes are committed in the order in which it sent them"
-        );
-        let zxid = proposal.zxid.0;
-        if proposal.op == Op::CreateSession {
+        if op == Op::CreateSession {
             let session = client.session;
-            return self.establish(now, conn, session);
+            return match client.phase {
+                // A local session that became global: what needed that comes next in the line.
+                Phase::Established => self.answer_waiting(now, conn),
+                _ if err == 0 => self.establish(now, conn, session),
+                _ => self.clients.close(conn, Close::Now),
+            };
+        }
+        if err == ErrorCode::SessionMoved.code() {
+            // As Java does it: told the error, a client would not know what became of its session.
+            log::info!("Closed {}: its session {} has moved", client.peer, client.session);
+            let (session, waiting) = (client.session, std::mem::take(&mut client.waiting));
+            self.abandon(session, waiting);
+            return self.clients.close(conn, Close::AfterFlush);
         }
         let body = if err == 0 { body } else { &[] };
         jute::put_frame(&mut client.out, |out| {
-            ReplyHeader { xid: proposal.xid, zxid, err }.write(out);
+            ReplyHeader { xid, zxid: zxid.0, err }.write(out);
             out.extend_from_slice(body);
         });
         client.stats.sent += 1;
-        client.stats.answered(proposal.op, proposal.xid, zxid, proposal.received, now);
-        self.metrics.replied(proposal.op, ReplyHeader::ENCODED_LEN + body.len());
-        self.metrics.propagation_latency.add_nanos(now.nanos_since(proposal.received));
-        self.metrics.answered(now.nanos_since(proposal.received), true);
+        client.stats.answered(op, xid, zxid.0, received, now);
+        self.metrics.replied(op, ReplyHeader::ENCODED_LEN + body.len());
+        self.metrics.propagation_latency.add_nanos(now.nanos_since(received));
+        self.metrics.answered(now.nanos_since(received), true);
         self.clients.list(conn);
-        if proposal.op == Op::CloseSession {
+        if op == Op::CloseSession {
             return self.clients.close(conn, Close::AfterFlush);
         }
         self.answer_waiting(now, conn);
     }
 
-    /// Answers the reads at the head of the line, up to the next write in flight.
-    fn answer_waiting(&mut self, now: Instant, conn: ConnId) {
+    /// Answers what stands at the head of the line, up to the next request that waits for the ensemble or the disk.
+    pub(super) fn answer_waiting(&mut self, now: Instant, conn: ConnId) {
         loop {
             let Some(client) = self.clients.get_mut(conn) else { return };
             match client.waiting.pop_front() {
                 None => return,
-                Some(Waiting::Read { frame, received, identities }) => {
+                Some(Waiting::Read { frame, received, identities })
+                | Some(Waiting::Sync { frame, received, identities, done: true }) => {
                     self.deferred -= 1;
                     self.answer_deferred(now, conn, &frame, received, identities);
                 }
-                Some(write @ Waiting::Write { .. }) => return client.waiting.push_front(write),
+                Some(Waiting::Refused { xid, op, code, received }) => {
+                    self.deferred -= 1;
+                    self.answer_refused(now, conn, xid, op, code, received);
+                }
+                Some(unanswered) => return client.waiting.push_front(unanswered),
             }
+        }
+    }
+
+    /// A write that is answered with an error and takes no zxid.
+    pub(super) fn answer_refused(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        xid: i32,
+        op: Op,
+        code: ErrorCode,
+        received: Instant,
+    ) {
+        let zxid = self.tree.last_zxid().0;
+        self.reply_now(conn, ReplyHeader::error(xid, zxid, code));
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.stats.answered(op, xid, zxid, received, now);
         }
     }
 
@@ -276,6 +382,9 @@ impl Server {
         let mut r = Reader::new(frame, self.options.field_max);
         let header = RequestHeader::read(&mut r).expect("parsed when it was put in line");
         let op = Op::from_code(header.kind).expect("parsed when it was put in line");
+        if op == Op::CloseSession {
+            return self.close_local(now, conn, header.xid, received);
+        }
         self.read(now, conn, op, header.xid, &mut r, Asked { received, identities });
     }
 }

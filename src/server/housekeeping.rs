@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::Server;
 use super::client::Close;
+use super::{Server, Serving};
 use crate::ids::{SessionId, Zxid};
 use crate::pipeline::{Author, World};
 use crate::time::{Instant, Millis, Now};
@@ -40,6 +40,11 @@ pub struct DigestLog {
 }
 
 impl DigestLog {
+    /// Another history begins.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     const INTERVAL: i64 = 128;
     const ENTRIES_MAX: usize = 1024;
 
@@ -61,17 +66,47 @@ impl DigestLog {
 impl Server {
     /// When [`handle_timeouts`](Server::handle_timeouts) has something to do.
     pub fn next_timeout(&self) -> Instant {
-        [self.sessions.next_deadline(), self.silent.next_deadline()]
+        let (sessions, containers) = if self.counts_time() {
+            (self.sessions.next_deadline(), Some(self.containers.next_timeout()))
+        } else {
+            (None, None)
+        };
+        [sessions, containers, self.sessions.next_local_deadline(), self.silent.next_deadline()]
             .into_iter()
             .flatten()
-            .fold(self.containers.next_timeout(), Instant::min)
+            .fold(Instant(u64::MAX), Instant::min)
+    }
+
+    /// Whether global sessions expire and containers are deleted here.
+    fn counts_time(&self) -> bool {
+        matches!(self.serving, Serving::Alone | Serving::Leading)
     }
 
     pub fn handle_timeouts(&mut self, now: Now) {
         self.metrics.tick(now.mono);
-        self.expire_sessions(now);
+        if self.counts_time() {
+            self.expire_sessions(now);
+            self.delete_containers(now);
+        }
+        self.expire_local(now);
         self.close_silent(now);
-        self.delete_containers(now);
+    }
+
+    fn expire_local(&mut self, now: Now) {
+        for _ in 0..EXPIRED_PER_TURN {
+            let Some(session) = self.sessions.expired_local(now.mono) else { return };
+            log::info!("Expiring local session {session}, timeout exceeded");
+            self.metrics.stale_sessions_expired += 1;
+            self.sessions.remove_local(session);
+            if let Some(carrier) = self.carriers.remove(&session) {
+                self.clients.close(carrier, Close::Now);
+            }
+        }
+    }
+
+    /// The container manager begins anew.
+    pub(super) fn restart_containers(&mut self, now: Instant) {
+        self.containers = Containers::new(now + Millis(self.options.container_check_ms));
     }
 
     fn expire_sessions(&mut self, now: Now) {

@@ -4,11 +4,11 @@
 
 use super::client::{Close, ConnId, Phase, Waiting};
 use super::read::Asked;
-use super::{AskedWord, Server};
+use super::{AskedWord, Server, Serving};
 use crate::admin::words::Word;
 use crate::ids::SessionId;
 use crate::pipeline::{Author, World};
-use crate::session::{SessionState, password};
+use crate::session::{Owner, SessionState, password};
 use crate::time::{Instant, Now};
 use crate::wire::error::ErrorCode;
 use crate::wire::jute::{self, Reader};
@@ -186,6 +186,10 @@ impl Server {
     fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8]) {
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
         let peer = client.peer;
+        if self.serving == Serving::No {
+            log::debug!("Closed {peer}: not serving");
+            return self.clients.close(conn, Close::Now);
+        }
         let Ok(request) = ConnectRequest::decode(frame, self.options.field_max) else {
             log::warn!("Closed {peer}: malformed connect request");
             return self.clients.close(conn, Close::Now);
@@ -201,6 +205,12 @@ impl Server {
             return self.clients.close(conn, Close::Now);
         }
         self.metrics.connection_request_count += 1;
+        if self.serving == Serving::ReadOnly && request.read_only != Some(true) {
+            log::info!(
+                "Refusing session request from {peer}: it is no read-only client and this server is read-only"
+            );
+            return self.clients.close(conn, Close::Now);
+        }
         if request.last_zxid_seen > self.tree.last_zxid().0 {
             log::warn!(
                 "Refusing session request for client {peer} as it has seen zxid {:#x} our last zxid is {} client must try another server",
@@ -214,28 +224,53 @@ impl Server {
         let timeout_ms = timeout_ms.max(options.session_timeout_min_ms).min(options.session_timeout_max_ms);
         let client = self.clients.get_mut(conn).expect("looked up above");
         client.timeout_ms = timeout_ms;
-        if request.session == 0 {
-            client.phase = Phase::Connecting;
-            let session = self.sessions.allocate_id();
-            client.session = session;
-            let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
-            let zxid = self.preparer.prepare_create_session(
-                world,
-                session,
-                timeout_ms as i32,
-                now.wall.0,
-                &mut self.scratch,
-            );
-            self.await_commit(conn, zxid);
-            self.propose(zxid, Some(conn), 0, Op::CreateSession, now.mono, 0);
-        } else {
-            self.resume(now, conn, &request, timeout_ms);
+        if request.session != 0 {
+            return self.resume(now, conn, &request, timeout_ms);
         }
+        if self.serving == Serving::ReadOnly && !options.local_sessions {
+            // No client can read this as the answer to its connect request; Java sends it all the same.
+            let zxid = self.tree.last_zxid().0;
+            self.reply_now(conn, ReplyHeader::error(0, zxid, ErrorCode::NotReadOnly));
+            return self.clients.close(conn, Close::AfterFlush);
+        }
+        let local = options.local_sessions && self.serving != Serving::Alone;
+        client.phase = Phase::Connecting;
+        let session = self.sessions.allocate_id();
+        client.session = session;
+        if local {
+            self.sessions.add_local(session, timeout_ms, now.mono);
+            self.establish(now.mono, conn, session);
+        } else if self.serving == Serving::Learning {
+            self.carriers.insert(session, conn);
+            self.forward_create_session(now.mono, conn, session, timeout_ms);
+        } else {
+            self.create_session(now, conn, session, timeout_ms);
+        }
+    }
+
+    /// Prepares the transaction that makes a session, or makes a local one global.
+    pub(super) fn create_session(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: u32) {
+        let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+        let zxid = self.preparer.prepare_create_session(
+            world,
+            session,
+            timeout_ms as i32,
+            now.wall.0,
+            &mut self.scratch,
+        );
+        if self.serving == Serving::Leading {
+            self.sessions.begin(session, Owner::Here);
+        }
+        self.await_commit(conn, zxid);
+        self.propose(zxid, Some(conn), 0, Op::CreateSession, now.mono, 0);
     }
 
     /// A client shows an id and a password and wants its session back.
     fn resume(&mut self, now: Now, conn: ConnId, request: &ConnectRequest<'_>, timeout_ms: u32) {
         let session = SessionId(request.session);
+        if self.serving == Serving::ReadOnly && self.sessions.is_global(session) {
+            return self.clients.close(conn, Close::Now);
+        }
         // The session's present connection goes before the password is looked at, as in Java: a client that
         // comes back is more likely than a stranger who knows the id.
         let peer = self.clients.get(conn).expect("the caller looked it up").peer;
@@ -244,17 +279,25 @@ impl Server {
             if let Some(other) = self.clients.get_mut(other) {
                 log::info!("{peer} asks for session {session}: closed its connection from {}", other.peer);
                 other.session = SessionId::NONE;
+                let waiting = std::mem::take(&mut other.waiting);
+                self.abandon(session, waiting);
             }
         }
-        let known = request.password == Some(&password(session)[..])
-            && self.sessions.state(session) == SessionState::Alive;
-        if !known {
-            log::info!("Invalid session {session} for client {peer}, probably expired");
-            self.answer_connect(conn, SessionId::NONE, 0);
-            return self.clients.close(conn, Close::AfterFlush);
+        let password_fits = request.password == Some(&password(session)[..]);
+        let own = self.sessions.is_local(session);
+        if password_fits && self.serving == Serving::Learning && !own {
+            return self.ask_leader(conn, session, timeout_ms);
+        }
+        if !password_fits || self.sessions.state(session) != SessionState::Alive {
+            return self.refuse_session(conn, session);
         }
         self.metrics.connection_revalidate_count += 1;
-        self.sessions.add(session, timeout_ms, now.mono);
+        if own {
+            self.sessions.add_local(session, timeout_ms, now.mono);
+        } else {
+            self.sessions.add(session, timeout_ms, now.mono);
+            self.sessions.give(session, Owner::Here);
+        }
         log::debug!("Session {session} resumed by {peer}, timeout {timeout_ms} ms");
         self.establish(now.mono, conn, session);
     }
@@ -270,6 +313,15 @@ impl Server {
         self.answer_connect(conn, session, timeout_ms as i32);
     }
 
+    /// The session that a client wants back is none.
+    pub(super) fn refuse_session(&mut self, conn: ConnId, session: SessionId) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        log::info!("Invalid session {session} for client {}, probably expired", client.peer);
+        client.session = SessionId::NONE;
+        self.answer_connect(conn, SessionId::NONE, 0);
+        self.clients.close(conn, Close::AfterFlush);
+    }
+
     /// The connect response; session 0 is the refusal that clients take for "expired".
     fn answer_connect(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
         let Some(client) = self.clients.get_mut(conn) else { return };
@@ -277,7 +329,7 @@ impl Server {
             timeout_ms,
             session: session.0,
             password: if session == SessionId::NONE { [0; 16] } else { password(session) },
-            read_only: client.knows_read_only.then_some(false),
+            read_only: client.knows_read_only.then_some(self.serving == Serving::ReadOnly),
         };
         jute::put_frame(&mut client.out, |out| response.encode(out));
         client.stats.sent += 1;
@@ -339,6 +391,9 @@ impl Server {
             return; // Closing or gone: dropped without a word, as in Java.
         }
         match op.map(|op| (op, op.spec().route)) {
+            Some((Op::Sync, _)) if self.serving != Serving::Alone => {
+                self.sync(now.mono, conn, header.xid, frame);
+            }
             Some((op, Route::Read)) => {
                 let client = self.clients.get_mut(conn).expect("looked up above");
                 let (received, identities) = (now.mono, client.identities.len());
@@ -349,7 +404,13 @@ impl Server {
                     self.deferred += 1;
                 }
             }
-            Some((op, Route::Write)) => self.write(now, conn, op, header.xid, &mut r, large),
+            Some((op, Route::Write)) if self.serving == Serving::Alone => {
+                self.write(now, conn, op, header.xid, &mut r, large);
+            }
+            Some((op, Route::Write)) => self.write_in_ensemble(now, conn, op, header.xid, frame, large),
+            Some((Op::Check, _)) if self.serving == Serving::ReadOnly => {
+                self.refuse(now.mono, conn, header.xid, Op::Check, ErrorCode::NotReadOnly);
+            }
             Some((_, Route::Internal | Route::Connection)) | None => {
                 log::warn!("Closed session {session}: unknown request type {}", header.kind);
                 self.reply_now(conn, ReplyHeader::error(header.xid, -1, ErrorCode::Unimplemented));
@@ -358,21 +419,33 @@ impl Server {
         }
     }
 
-    fn write(&mut self, now: Now, conn: ConnId, op: Op, xid: i32, r: &mut Reader<'_>, large: usize) {
+    /// Prepares a write of an own client.
+    pub(super) fn write(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        op: Op,
+        xid: i32,
+        r: &mut Reader<'_>,
+        large: usize,
+    ) {
         self.metrics.prep_processor_request_queued += 1;
         let changes_before = self.preparer.outstanding_changes();
         let client = self.clients.get(conn).expect("the caller looked it up");
         let session = client.session;
+        let request = if self.serving == Serving::Leading {
+            self.readable_from(Owner::Here, session, op, r)
+        } else {
+            Request::read(op, r).map_err(|_| ErrorCode::MarshallingError)
+        };
+        let client = self.clients.get(conn).expect("looked up above");
         let author = Author { session, cxid: xid, identities: &client.identities };
         let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
-        let zxid = match Request::read(op, r) {
+        let zxid = match request {
             Ok(request) => self.preparer.prepare(world, author, now.wall.0, &request, &mut self.scratch),
             // Like every failed write this takes a zxid, as in 3.8. What 3.9 does instead gives the same zxid
             // out twice and stops an ensemble (client-protocol.md section 19).
-            Err(_) => {
-                let error = ErrorCode::MarshallingError;
-                self.preparer.prepare_error(world, author, now.wall.0, error, &mut self.scratch)
-            }
+            Err(error) => self.preparer.prepare_error(world, author, now.wall.0, error, &mut self.scratch),
         };
         if op == Op::CloseSession {
             self.sessions.set_closing(session);

@@ -19,6 +19,7 @@ impl Server {
         gauges.ephemerals_count = self.tree.ephemeral_count() as u64;
         gauges.approximate_data_size = self.tree.approximate_data_size();
         gauges.global_sessions = self.sessions.len() as u64;
+        gauges.local_sessions = self.sessions.local_len() as u64;
         gauges.unsynced_txns = self.proposals.len() as u64;
         gauges.quotas = self
             .tree

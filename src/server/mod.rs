@@ -5,18 +5,30 @@
 //! | shell | server |
 //! |---|---|
 //! | a connection was made, sent bytes, went away | [`connected`](Server::connected), [`input`](Server::input), [`disconnected`](Server::disconnected) |
-//! | take what must be appended to the log | [`take_appends`](Server::take_appends) |
-//! | everything up to a zxid is on disk | [`log_synced`](Server::log_synced), then [`commit`](Server::commit) while [`has_commits`](Server::has_commits) |
+//! | take what was prepared, for the log or the ensemble | [`take_made`](Server::take_made) |
+//! | everything up to a zxid is on disk, or has its quorum | [`committable`](Server::committable), then [`commit`](Server::commit) while [`has_commits`](Server::has_commits) |
 //! | time has come | [`next_timeout`](Server::next_timeout), [`handle_timeouts`](Server::handle_timeouts) |
 //! | send, close | [`take_ready`](Server::take_ready), [`output`](Server::output) |
 //! | a snapshot, slice by slice | [`snapshot_begin`](Server::snapshot_begin), … |
 //!
-//! A write's path: `input` → [`Preparer`] → proposal → the shell's log → `log_synced`, `commit` → tree,
+//! A write's path: `input` → [`Preparer`] → proposal → the shell's log → `committable`, `commit` → tree,
 //! watches, reply. A read's path: `input` → `read` → reply, unless an own write is unanswered.
+//!
+//! # Roles
+//!
+//! A server [serves](Server::serve) alone, as the leader of an ensemble or as one of its learners; in between it
+//! serves nobody. The module `role` has the changes, `leading` and `learning` what only one of them does, `local`
+//! the sessions that are one server's own. A leader prepares what its own clients and its learners ask; who shells it
+//! hands what was made to the ensemble and says what was committed:
+//!
+//! | member | leader | learner |
+//! |---|---|---|
+//! | requests | [`forwarded`](Server::forwarded), [`revalidate`](Server::revalidate), [`touched`](Server::touched) | [`take_forwards`](Server::take_forwards), [`take_touched`](Server::take_touched) |
+//! | answers | [`committable`](Server::committable), [`sync_done`](Server::sync_done) | [`committed`](Server::committed), [`sync_done`](Server::sync_done), [`revalidated`](Server::revalidated) |
 //!
 //! # Invariants
 //!
-//! 1. A reply or event that shows a transaction is written only after its log entry is synced.
+//! 1. A reply or event that shows a transaction is written only after the shell has said that it is committed.
 //! 2. Proposals are committed in zxid order, each exactly once.
 //! 3. A watch event stands in a connection's output before any reply that shows the change.
 //! 4. Nothing here reads a clock, touches a socket or a file, or allocates in proportion to a length field.
@@ -26,24 +38,32 @@ mod commit;
 mod housekeeping;
 mod input;
 mod inspect;
+mod leading;
+mod learning;
+mod local;
 mod read;
+mod role;
 #[cfg(test)]
 mod tests;
 
 pub use client::{Client, ClientStats, Clients, Close, ConnId, Phase};
 pub use input::Input;
+pub use learning::Forward;
+pub use role::Serving;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use client::Waiting;
+use commit::Due;
 
 use crate::admin::words::Word;
 use crate::auth::Auth;
 use crate::ids::{HashMap, ServerId, SessionId, Zxid};
 use crate::metrics::Metrics;
 use crate::pipeline::{Preparer, Rules};
+use crate::quorum::zab::leader::handler::LearnerId;
 use crate::session::{ExpiryQueue, Sessions};
 use crate::time::{Instant, Millis, Now, OncePerSecond};
 use crate::tree::{Tree, WatcherId, Watches};
@@ -77,6 +97,10 @@ pub struct Options {
     pub container_check_ms: u64,
     pub containers_per_minute_max: usize,
     pub container_never_used_ms_max: i64,
+    /// In an ensemble new sessions are this server's own until they need to be more.
+    pub local_sessions: bool,
+    /// Such a session may become global, which it needs to own ephemerals.
+    pub local_sessions_upgrade: bool,
     pub rules: Rules,
     pub auth: Auth,
 }
@@ -92,12 +116,12 @@ pub struct ConnectionTokens {
     pub resume_cost: u64,
 }
 
-/// A transaction in the log and not yet committed.
+/// A transaction that was prepared here, or committed by the leader, and is not yet applied.
 #[derive(Debug)]
 struct Proposal {
     zxid: Zxid,
     payload: Rc<[u8]>,
-    /// Who is told; `None` for expiry and the container manager.
+    /// Who is told; `None` for expiry and the container manager, and for all that others asked.
     conn: Option<ConnId>,
     xid: i32,
     op: Op,
@@ -113,8 +137,20 @@ pub struct Append {
     pub payload: Rc<[u8]>,
 }
 
+/// What was prepared, in its order.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// To be logged and, in an ensemble, proposed.
+    Txn(Append),
+    /// Only of a leader: a sync of an own client; [`Server::sync_done`] answers it.
+    Sync,
+    /// The same of a learner's client, for which that learner is told.
+    ForwardedSync(LearnerId),
+}
+
 pub struct Server {
     options: Options,
+    serving: Serving,
     tree: Tree,
     watches: Watches,
     sessions: Sessions,
@@ -126,10 +162,15 @@ pub struct Server {
     /// Connections by when their silence ends them.
     silent: ExpiryQueue<ConnId>,
     proposals: VecDeque<Proposal>,
-    /// The log is on disk up to here.
-    synced: Zxid,
-    appends: Vec<Append>,
-    /// Reads that wait for a write of their session.
+    /// Proposals may be committed up to here.
+    committable: Zxid,
+    /// What else has its place in the order of commits: each behind everything up to its zxid.
+    due: VecDeque<(Zxid, Due)>,
+    made: Vec<Made>,
+    learning: learning::Learning,
+    /// Own clients' syncs that the ensemble has not answered, oldest first.
+    syncs: VecDeque<ConnId>,
+    /// Requests in the connections' lines that are no proposals of this server.
     deferred: usize,
     large_bytes: usize,
     tokens: u64,
@@ -178,6 +219,7 @@ impl Server {
             tokens: options.connection_tokens.map_or(0, |tokens| tokens.tokens_max),
             tokens_filled: now.mono,
             options,
+            serving: Serving::Alone,
             tree,
             watches: Watches::new(),
             sessions: all,
@@ -185,8 +227,11 @@ impl Server {
             carriers: HashMap::default(),
             connections_by_ip: HashMap::default(),
             proposals: VecDeque::new(),
-            synced: Zxid::ZERO,
-            appends: Vec::new(),
+            committable: Zxid::ZERO,
+            due: VecDeque::new(),
+            made: Vec::new(),
+            learning: learning::Learning::default(),
+            syncs: VecDeque::new(),
             deferred: 0,
             large_bytes: 0,
             blocked: Vec::new(),
@@ -234,7 +279,8 @@ impl Server {
     pub fn disconnected(&mut self, conn: ConnId) {
         let Some(mut client) = self.clients.remove(conn) else { return };
         self.silent.remove(conn, &mut client.slot);
-        self.deferred -= client.waiting.iter().filter(|one| matches!(one, Waiting::Read { .. })).count();
+        self.abandon(client.session, std::mem::take(&mut client.waiting));
+        self.learning.gone(client.session, conn);
         self.watches.remove_watcher(conn.watcher());
         if self.carriers.get(&client.session) == Some(&conn) {
             self.carriers.remove(&client.session);
@@ -248,9 +294,24 @@ impl Server {
         }
     }
 
-    /// Moves the log entries made since the last call into `into`.
-    pub fn take_appends(&mut self, into: &mut Vec<Append>) {
-        into.append(&mut self.appends);
+    /// The line of a connection that will hear of nothing in it.
+    fn abandon(&mut self, session: SessionId, waiting: VecDeque<Waiting>) {
+        for one in waiting {
+            match one {
+                Waiting::Write { .. } => continue,
+                Waiting::Forwarded { cxid, op, large, .. } => {
+                    self.large_bytes -= large;
+                    self.learning.orphaned(session, cxid, op);
+                }
+                Waiting::Read { .. } | Waiting::Sync { .. } | Waiting::Refused { .. } => {}
+            }
+            self.deferred -= 1;
+        }
+    }
+
+    /// Moves what was prepared since the last call into `into`, in its order.
+    pub fn take_made(&mut self, into: &mut Vec<Made>) {
+        into.append(&mut self.made);
     }
 
     /// Connections to look at: output to send, a socket to close, or input that may be read again.
@@ -282,7 +343,9 @@ impl Server {
 
     /// Requests that were accepted and are not answered yet: transactions, and the reads that wait for them.
     fn in_flight(&self) -> usize {
-        self.proposals.len() + self.deferred
+        // A learner's proposals are committed already, most of them for others; its own requests are in the lines.
+        let prepared = if self.serving == Serving::Learning { 0 } else { self.proposals.len() };
+        prepared + self.deferred
     }
 
     /// Puts a prepared transaction in line for log and commit.
@@ -298,7 +361,7 @@ impl Server {
         let payload: Rc<[u8]> = Rc::from(self.scratch.as_slice());
         self.scratch.clear();
         self.large_bytes += large;
-        self.appends.push(Append { zxid, payload: Rc::clone(&payload) });
+        self.made.push(Made::Txn(Append { zxid, payload: Rc::clone(&payload) }));
         self.proposals.push_back(Proposal { zxid, payload, conn, xid, op, received, large });
     }
 }

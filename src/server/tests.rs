@@ -48,6 +48,8 @@ fn options() -> Options {
         container_check_ms: 60_000,
         containers_per_minute_max: 10_000,
         container_never_used_ms_max: 0,
+        local_sessions: false,
+        local_sessions_upgrade: false,
         rules: Rules {
             tree,
             ttl_nodes: true,
@@ -110,11 +112,26 @@ impl Fixture {
     /// The shell appends and syncs everything.
     fn sync(&mut self) {
         let before = self.logged.len();
-        self.server.take_appends(&mut self.logged);
+        self.take_appends();
         if let Some(last) = self.logged[before..].last() {
-            self.server.log_synced(last.zxid);
+            self.server.committable(last.zxid);
             self.sync_rest();
         }
+    }
+
+    /// What was made for the log since the last call; it is kept in `logged`, too.
+    fn take_appends(&mut self) -> Vec<Append> {
+        let mut made = Vec::new();
+        self.server.take_made(&mut made);
+        let appends: Vec<Append> = made
+            .into_iter()
+            .map(|made| match made {
+                Made::Txn(append) => append,
+                other => panic!("a server that serves alone made {other:?}"),
+            })
+            .collect();
+        self.logged.extend(appends.iter().cloned());
+        appends
     }
 
     fn sync_rest(&mut self) {
@@ -280,12 +297,11 @@ fn a_partial_sync_answers_exactly_what_it_covers() {
     let a = f.client();
     f.send(a, 1, Op::Create.code(), &create("/a", b"", 0));
     f.send(a, 2, Op::Create.code(), &create("/b", b"", 0));
-    let mut appends = Vec::new();
-    f.server.take_appends(&mut appends);
-    f.server.log_synced(appends[0].zxid);
+    let appends = f.take_appends();
+    f.server.committable(appends[0].zxid);
     f.server.commit(f.now.mono);
     assert_eq!(f.replies(a).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [1]);
-    f.server.log_synced(appends[1].zxid);
+    f.server.committable(appends[1].zxid);
     f.server.commit(f.now.mono);
     assert_eq!(f.replies(a).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [2]);
 }
@@ -513,8 +529,8 @@ fn one_turn_commits_a_part_and_the_next_ones_the_rest() {
     for xid in 0..2000 {
         f.send(a, xid, Op::Create.code(), &create("/s-", b"", 2));
     }
-    f.server.take_appends(&mut f.logged);
-    f.server.log_synced(f.logged.last().expect("2000 creates").zxid);
+    f.take_appends();
+    f.server.committable(f.logged.last().expect("2000 creates").zxid);
     f.server.commit(f.now.mono);
     let mut xids: Vec<i32> = f.replies(a).iter().map(|reply| reply.xid).collect();
     assert!(!xids.is_empty() && f.server.has_commits(), "{} of 2000 replies", xids.len());

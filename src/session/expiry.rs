@@ -30,6 +30,10 @@ impl<K: Ord + Copy> ExpiryQueue<K> {
         ExpiryQueue { interval_ms, buckets: BTreeMap::new() }
     }
 
+    pub fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
     /// Sets the deadline of `key` to `timeout_ms` from now, rounded up to the next bucket.
     pub fn touch(&mut self, key: K, slot: &mut Slot, now: Instant, timeout_ms: u64) {
         let bucket = ((now.millis() + timeout_ms) / self.interval_ms + 1) * self.interval_ms;
