@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use mio::Waker;
 
@@ -73,13 +74,13 @@ impl Helpers {
         let sync_reply = reply.clone();
         thread::Builder::new().name("log-sync".into()).spawn(move || {
             for job in sync_jobs {
-                let done = job.run(|| std::time::Duration::from_nanos(clock.mono().0));
+                let done = job.run(|| Duration::from_nanos(clock.mono().0));
                 sync_reply.send(Done::Synced(done));
             }
         })?;
         let dirs = dirs.clone();
         thread::Builder::new().name("files".into()).spawn(move || {
-            let mut files = Files { dirs, compression, load_options, snapshot: None };
+            let mut files = Files { dirs, compression, load_options, clock, snapshot: None };
             for job in file_jobs {
                 reply.send(files.run(job));
             }
@@ -126,13 +127,17 @@ struct Files {
     dirs: DataDirs,
     compression: Compression,
     load_options: LoadOptions,
+    clock: Clock,
     snapshot: Option<SnapshotWriter>,
 }
+
+/// The longest pause between two steps of making a segment.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 impl Files {
     fn run(&mut self, job: FileJob) -> Done {
         match job {
-            FileJob::Prepare(job) => Done::Prepared(job.run()),
+            FileJob::Prepare(job) => Done::Prepared(self.prepare(job)),
             FileJob::SnapshotBegin { zxid } => {
                 Done::ChunkWritten(SnapshotWriter::create(&self.dirs, zxid, self.compression).map(|writer| {
                     self.snapshot = Some(writer);
@@ -153,6 +158,20 @@ impl Files {
                     storage::purge::purge(&self.dirs, &self.load_options, snapshots_kept, &mut announce);
                 Done::Purged(purged.map(drop))
             }
+        }
+    }
+
+    /// Makes the next segment at a quarter of the disk's speed at most. It is wanted only once the current one is full, and
+    /// every step of it stands before the syncs of the log that clients wait for.
+    fn prepare(&self, mut job: PrepareJob) -> Result<SegmentReady, StorageError> {
+        loop {
+            let begun = self.clock.mono();
+            if job.step()? {
+                return Ok(job.finish());
+            }
+            let took = Duration::from_nanos(self.clock.mono().nanos_since(begun));
+            // Not a wait for any event: the pause is what leaves the disk to the syncs.
+            thread::sleep((3 * took).min(PAUSE_MAX));
         }
     }
 }

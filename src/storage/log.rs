@@ -398,9 +398,9 @@ pub struct SegmentReady {
 }
 
 impl PrepareJob {
-    /// Bytes of zeros written and synced in one step: short enough for a sync of the log to wait behind, long
-    /// enough that the file system's own bookkeeping does not dominate.
-    const STEP: u64 = 4 << 20;
+    /// Bytes of zeros written and synced in one step. A sync of the log that meets one at the disk waits for all of it,
+    /// so the worst latency of a write has this size in it; smaller ones cost more of the file system's bookkeeping.
+    const STEP: u64 = 512 << 10;
 
     /// Everything at once.
     pub fn run(mut self) -> Result<SegmentReady> {
@@ -408,7 +408,7 @@ impl PrepareJob {
         Ok(self.finish())
     }
 
-    /// A few milliseconds of the work; true when it is done and [`PrepareJob::finish`] may be called.
+    /// A millisecond or so of the work; true when it is done and [`PrepareJob::finish`] may be called.
     pub fn step(&mut self) -> Result<bool> {
         if let Some(Full { path, segment, used }) = self.trim.pop() {
             // Needs no sync of its own: the zeros that a crash leaves behind read as padding.
