@@ -108,15 +108,15 @@ fn tree(c: &mut Criterion) {
         });
         let mut out = Vec::new();
         group.bench_function("snapshot slice of 64 KiB", |b| {
-            tree.snapshot_begin();
+            let mut cursor = tree.snapshot_begin();
             b.iter(|| {
                 out.clear();
-                if tree.snapshot_slice(&mut out, 64 << 10) {
-                    tree.snapshot_begin();
+                if tree.snapshot_slice(cursor, &mut out, 64 << 10) {
+                    cursor = tree.snapshot_begin();
                 }
                 out.len()
             });
-            tree.snapshot_abandon();
+            tree.snapshot_abandon(cursor);
         });
         group.finish();
     }

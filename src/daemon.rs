@@ -369,9 +369,9 @@ impl Observer for SessionChanges<'_> {
 /// A new database gets its snapshot before its first log: logs without a snapshot are refused.
 fn write_first_snapshot(server: &mut Server, dirs: &DataDirs, config: &Config) -> Result<(), Stopped> {
     let mut bytes = Vec::new();
-    let zxid = server.snapshot_begin(&mut bytes);
+    let (cursor, zxid) = server.snapshot_begin(&mut bytes);
     let mut writer = SnapshotWriter::create(dirs, zxid, config.storage.compression)?;
-    while !server.snapshot_slice(&mut bytes, 1 << 20) {
+    while !server.snapshot_slice(cursor, &mut bytes, 1 << 20) {
         writer.write_chunk(&bytes)?;
         bytes.clear();
     }

@@ -5,7 +5,7 @@
 use serval::ids::{SessionId, Zxid};
 use serval::storage::snapshot::{self, encode_start};
 use serval::storage::{BadNode, SnapshotSink};
-use serval::tree::{NodeState, Tree, TreeLoader, TreeOptions};
+use serval::tree::{CursorId, NodeState, Tree, TreeLoader, TreeOptions};
 use serval::wire::records::{AclList, StatPersisted};
 use serval::wire::txn::{CreateKind, CreateTxn, Txn, TxnHeader, text};
 
@@ -38,18 +38,20 @@ pub fn tree(bytes: &[u8]) {
     let mut tree = Tree::new(OPTIONS);
     let mut zxid = Zxid::ZERO;
     let mut snapshot = Vec::new();
+    let mut walks: Vec<CursorId> = Vec::new();
     for op in bytes.chunks_exact(3) {
         zxid = zxid.next();
         let session = SessionId(i64::from(op[1] >> 6) + 1);
         let (path, data) = (PATHS[usize::from(op[1] % 16)], DATA[usize::from(op[2] % 4)]);
         let txn = match op[0] % 10 {
             0 => {
-                tree.snapshot_begin();
+                walks.push(tree.snapshot_begin());
                 snapshot.clear();
                 continue;
             }
             1 => {
-                tree.snapshot_slice(&mut snapshot, usize::from(op[1]));
+                let max = usize::from(op[1]);
+                walks.retain(|walk| !tree.snapshot_slice(*walk, &mut snapshot, max));
                 continue;
             }
             kind => txn(kind, path, data, op[2]),
@@ -95,8 +97,8 @@ fn write(tree: &mut Tree) -> Vec<u8> {
     // The map of ACLs brings its own count.
     out.truncate(out.len() - 4);
     tree.write_acl_map(&mut out);
-    tree.snapshot_begin();
-    while !tree.snapshot_slice(&mut out, 100) {}
+    let walk = tree.snapshot_begin();
+    while !tree.snapshot_slice(walk, &mut out, 100) {}
     out.extend_from_slice(b"\0\0\0\x01/");
     out
 }

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::storage::SnapshotFile;
 use crate::time::Instant;
+use crate::tree::CursorId;
 
 /// Buffers of snapshot that may be under way to the disk.
 const CHUNKS_AHEAD: usize = 4;
@@ -33,6 +34,7 @@ pub struct Progress {
 }
 
 struct Running {
+    cursor: CursorId,
     zxid: Zxid,
     /// Set at the first turn, which has the clock at hand.
     started: Option<Instant>,
@@ -57,11 +59,11 @@ impl Progress {
     pub fn begin(&mut self, server: &mut Server, helpers: &Helpers, with_last_zxid: bool) {
         let mut filling = self.buffers.pop().unwrap_or_default();
         filling.clear();
-        let zxid = server.snapshot_begin(&mut filling);
+        let (cursor, zxid) = server.snapshot_begin(&mut filling);
         log::info!("Snapshotting: {zxid} to snapshot.{zxid:x}");
         helpers.file(FileJob::SnapshotBegin { zxid });
         self.running =
-            Some(Running { zxid, started: None, filling, ahead: 1, sealed: false, with_last_zxid });
+            Some(Running { cursor, zxid, started: None, filling, ahead: 1, sealed: false, with_last_zxid });
     }
 
     /// Writes for a moment.
@@ -73,7 +75,7 @@ impl Progress {
         let begun = clock.mono();
         running.started.get_or_insert(begun);
         while running.ahead < CHUNKS_AHEAD {
-            let all = server.snapshot_slice(&mut running.filling, SLICE);
+            let all = server.snapshot_slice(running.cursor, &mut running.filling, SLICE);
             if all || running.filling.len() >= CHUNK {
                 let full = std::mem::replace(&mut running.filling, self.buffers.pop().unwrap_or_default());
                 running.filling.clear();

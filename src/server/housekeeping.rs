@@ -8,6 +8,7 @@ use super::{Server, Serving};
 use crate::ids::{SessionId, Zxid};
 use crate::pipeline::{Author, World};
 use crate::time::{Instant, Millis, Now};
+use crate::tree::CursorId;
 use crate::wire::jute;
 use crate::wire::op::Op;
 use crate::wire::request::Request;
@@ -163,22 +164,21 @@ impl Server {
         }
     }
 
-    /// Starts a snapshot and writes its first part (sessions and ACLs) to `out`. Returns the zxid it is
-    /// named after: the last one applied.
-    pub fn snapshot_begin(&mut self, out: &mut Vec<u8>) -> Zxid {
+    /// Starts a snapshot, of which there may be several, and writes its first part (sessions and ACLs) to `out`. Returns
+    /// with it the zxid it is named after: the last one applied.
+    pub fn snapshot_begin(&mut self, out: &mut Vec<u8>) -> (CursorId, Zxid) {
         jute::put_len(out, self.sessions.len());
         for (session, timeout_ms) in self.sessions.iter() {
             jute::put_long(out, session.0);
             jute::put_int(out, timeout_ms);
         }
         self.tree.write_acl_map(out);
-        self.tree.snapshot_begin();
-        self.tree.last_zxid()
+        (self.tree.snapshot_begin(), self.tree.last_zxid())
     }
 
     /// Writes about `bytes_max` more bytes of znodes. True once all are written.
-    pub fn snapshot_slice(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
-        self.tree.snapshot_slice(out, bytes_max)
+    pub fn snapshot_slice(&mut self, cursor: CursorId, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        self.tree.snapshot_slice(cursor, out, bytes_max)
     }
 
     /// The last applied zxid and the tree's digest there: what the snapshot's seals say.
@@ -186,7 +186,7 @@ impl Server {
         (self.tree.last_zxid(), self.options.rules.tree.digest.then(|| self.tree.digest()))
     }
 
-    pub fn snapshot_abandon(&mut self) {
-        self.tree.snapshot_abandon();
+    pub fn snapshot_abandon(&mut self, cursor: CursorId) {
+        self.tree.snapshot_abandon(cursor);
     }
 }

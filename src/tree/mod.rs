@@ -34,6 +34,7 @@ mod watches;
 pub use digest::{node_digest, prefix_crc};
 pub use load::TreeLoader;
 pub use path::{InvalidPath, digest_counts, split, validate_path};
+pub use snapshot::CursorId;
 pub use types::{
     AclId, CONTAINER_OWNER, MissingParent, NodeId, NodeKind, NodeState, Observer, OpResult, QuotaUsage,
     QuotaVerdict, TTL_MS_MAX, TreeOptions,

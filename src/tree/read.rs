@@ -2,6 +2,7 @@
 
 use super::Tree;
 use super::acl;
+use super::snapshot::CursorId;
 use super::store::{ROOT, Store, WARM_MAX};
 use super::types::{AclId, NodeId, NodeState, QuotaUsage, QuotaVerdict, shown};
 use crate::ids::{SessionId, Zxid};
@@ -159,9 +160,9 @@ impl Tree {
         left.chain(unused).chain(owners.expired_ttls(wall_ms)).take(limit).map(|id| store.path(id)).collect()
     }
 
-    /// Begins to write a snapshot of the nodes, giving up any that is being written.
-    pub fn snapshot_begin(&mut self) {
-        self.store.snapshot_begin(self.last_zxid.0);
+    /// Begins to write a snapshot of the nodes.
+    pub fn snapshot_begin(&mut self) -> CursorId {
+        self.store.snapshot_begin(self.last_zxid.0)
     }
 
     /// Appends a snapshot's ACL map: `int aclMapSize { long aclId, vector<ACL> }*`.
@@ -170,12 +171,13 @@ impl Tree {
     }
 
     /// Appends the next node records, `bytes_max` bytes and one record at most; true when all have been written.
-    pub fn snapshot_slice(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
-        self.store.snapshot_slice(out, bytes_max)
+    pub fn snapshot_slice(&mut self, cursor: CursorId, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        self.store.snapshot_slice(cursor, out, bytes_max)
     }
 
-    pub fn snapshot_abandon(&mut self) {
-        self.store.cursor = None;
+    /// Gives a snapshot up; nothing happens if it has come to its end.
+    pub fn snapshot_abandon(&mut self, cursor: CursorId) {
+        cursor.end(&mut self.store);
     }
 }
 

@@ -5,7 +5,9 @@
 //! 1. Every node but the root is in the index under (parent, name) and on its parent's list of children, once.
 //! 2. `Family::children` is the length of that list; a node without a family record has no children.
 //! 3. With digests on, `digest` is the sum of the node digests of all nodes whose path counts.
-//! 4. A snapshot cursor names a node that exists.
+//! 4. Each snapshot cursor names a node that exists.
+
+use slab::Slab;
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -42,7 +44,8 @@ pub struct Store {
     data_size: u64,
     /// The largest czxid ever seen.
     czxid_max: i64,
-    pub cursor: Option<Cursor>,
+    /// Walks under way: of a snapshot, of images for learners.
+    pub cursors: Slab<Cursor>,
 }
 
 impl Store {
@@ -61,7 +64,7 @@ impl Store {
             // Java has the root in its map twice, as "" and as "/", and counts the slash.
             data_size: 1,
             czxid_max: 0,
-            cursor: None,
+            cursors: Slab::new(),
         };
         let root = store.add_record("", "", Some(b""), super::acl::OPEN_SLOT, &StatPersisted::default());
         assert_eq!(root, ROOT);
@@ -301,9 +304,8 @@ impl Store {
     /// Removes a node without children. Releases its ACL; the parent's stat stays as it is.
     pub fn remove_leaf(&mut self, id: u32, path: &str) {
         debug_assert!(id != ROOT && self.children_count(id) == 0);
-        if self.cursor.as_ref().is_some_and(|cursor| cursor.next == id) {
-            let next = self.next_outside(id);
-            self.cursor.as_mut().expect("it was just looked at").move_to(next);
+        if !self.cursors.is_empty() {
+            self.move_cursors_off(id);
         }
         self.data_size -= (units(path) + self.nodes[id].data_len()) as u64;
         if self.options.digest && digest_counts(path) {

@@ -187,21 +187,21 @@ proptest! {
         let History { txns, states } = history(requests);
         let begin = begin % txns.len();
         let mut tree = Tree::new(OPTIONS);
-        let (mut acls, mut nodes, mut done) = (Vec::new(), Vec::new(), true);
+        let (mut acls, mut nodes, mut cursor) = (Vec::new(), Vec::new(), None);
         for (n, (header, txn)) in txns.iter().enumerate() {
             if n == begin {
-                tree.snapshot_begin();
+                cursor = Some(tree.snapshot_begin());
                 tree.write_acl_map(&mut acls);
-                done = false;
             }
+            // Walks at the same time, of learners that come and go, must not disturb each other.
+            let other = tree.snapshot_begin();
             tree.apply(header, txn, &mut ());
-            if !done {
-                done = tree.snapshot_slice(&mut nodes, slice);
+            cursor.take_if(|cursor| tree.snapshot_slice(*cursor, &mut nodes, slice));
+            if n % 2 == 0 {
+                tree.snapshot_abandon(other);
             }
         }
-        while !done {
-            done = tree.snapshot_slice(&mut nodes, slice);
-        }
+        while cursor.take_if(|cursor| tree.snapshot_slice(*cursor, &mut nodes, slice)).is_none() && cursor.is_some() {}
         states.last().unwrap().assert_same(&tree);
 
         let mut loaded = load(&acls, &nodes, Zxid(begin as i64));
@@ -248,9 +248,9 @@ proptest! {
             tree.quota_exceeded(&path(), 1, 1);
         }
         let (mut acls, mut nodes) = (Vec::new(), Vec::new());
-        tree.snapshot_begin();
+        let cursor = tree.snapshot_begin();
         tree.write_acl_map(&mut acls);
-        prop_assert!(tree.snapshot_slice(&mut nodes, usize::MAX / 2));
+        prop_assert!(tree.snapshot_slice(cursor, &mut nodes, usize::MAX / 2));
         prop_assert_eq!(load(&acls, &nodes, tree.last_zxid()).digest(), tree.digest());
     }
 }
@@ -542,9 +542,9 @@ fn quotas_count_what_is_at_and_below_their_path() {
     f.set(stats, "nonsense");
     f.create("/q/d", "1");
     assert_eq!(f.data(stats), "count=0,bytes=0");
-    f.tree.snapshot_begin();
+    let cursor = f.tree.snapshot_begin();
     f.tree.write_acl_map(&mut acls);
-    f.tree.snapshot_slice(&mut nodes, 1 << 20);
+    f.tree.snapshot_slice(cursor, &mut nodes, 1 << 20);
     let loaded = load(&acls, &nodes, f.tree.last_zxid());
     assert_eq!(loaded.data(loaded.find(stats).unwrap()), Some(&b"count=3,bytes=13"[..]));
 
@@ -605,14 +605,14 @@ fn nodes_created_after_a_snapshot_began_are_left_to_the_log() {
     let mut f = Fixture::new();
     f.create("/a", "");
     f.create("/a/b", "");
-    f.tree.snapshot_begin();
+    let cursor = f.tree.snapshot_begin();
     f.delete("/a/b");
     f.delete("/a");
     f.create("/a", "");
     f.create("/z", "");
     let (mut acls, mut nodes) = (Vec::new(), Vec::new());
     f.tree.write_acl_map(&mut acls);
-    assert!(f.tree.snapshot_slice(&mut nodes, 1 << 20));
+    assert!(f.tree.snapshot_slice(cursor, &mut nodes, 1 << 20));
     let loaded = load(&acls, &nodes, Zxid(2));
     assert_eq!((loaded.find("/a"), loaded.find("/z"), loaded.node_count()), (None, None, 4));
 }
