@@ -154,8 +154,9 @@ fn put_part(out: &mut Vec<u8>, part: &Txn<'_>, result: &OpResult<'_>) {
         }
         OpResult::Checked => header(Op::Check).write(out),
         OpResult::Failed(code) => put_error_result(out, *code),
+        // No operations of a multi. The client whose they were may hang; a leader that made them is to blame.
         OpResult::AclSet(_) | OpResult::SessionCreated { .. } | OpResult::SessionClosed { .. } => {
-            unreachable!("not an operation of a multi")
+            put_error_result(out, ErrorCode::RuntimeInconsistency.code());
         }
     }
 }

@@ -28,7 +28,7 @@ impl Server {
         let local = self.sessions.is_local(session);
         if local && op == Op::CloseSession {
             // No transaction, but in its turn: what was asked before is answered before.
-            self.sessions.set_local_closing(session);
+            self.sessions.set_closing(session);
             if client.waiting.is_empty() {
                 return self.close_local(now.mono, conn, xid, now.mono);
             }

@@ -1,5 +1,7 @@
 //! What clients can observe, through the one way in that shells have.
 
+mod roles;
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;

@@ -48,6 +48,14 @@ struct Session {
     owner: Owner,
 }
 
+/// A session whose createSession is prepared and not committed.
+#[derive(Debug)]
+struct InTheMaking {
+    owner: Owner,
+    /// A closeSession is prepared, too: nothing may come behind it.
+    closing: bool,
+}
+
 /// What the session check says of a request's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
@@ -119,8 +127,7 @@ impl Table {
 pub struct Sessions {
     global: Table,
     local: Table,
-    /// Prepared and not committed: who asked.
-    in_the_making: HashMap<SessionId, Owner>,
+    in_the_making: HashMap<SessionId, InTheMaking>,
     /// The high byte of this server's own sessions.
     high_byte: u8,
     /// Sessions that are not known here may be local to the server in their high byte, which lets them write.
@@ -163,10 +170,10 @@ impl Sessions {
     /// Adds a global session, or gives a known one a new timeout. Its clock starts now. A local one becomes global.
     pub fn add(&mut self, id: SessionId, timeout_ms: u32, now: Instant) {
         self.local.remove(id);
-        let maker = self.in_the_making.remove(&id);
         let session = self.global.entry(id, timeout_ms);
-        if let Some(maker) = maker {
-            session.owner = maker;
+        if let Some(made) = self.in_the_making.remove(&id) {
+            session.owner = made.owner;
+            session.closing |= made.closing;
         }
         self.global.touch(id, now);
         self.report(id);
@@ -200,7 +207,7 @@ impl Sessions {
                 true
             }
             Some(_) => false,
-            None => self.in_the_making.contains_key(&id),
+            None => self.in_the_making.get(&id).is_some_and(|made| !made.closing),
         }
     }
 
@@ -228,9 +235,10 @@ impl Sessions {
 
     /// Whether a request of this session may make an ephemeral: only global sessions may.
     pub fn owner_of_ephemerals(&self, id: SessionId) -> SessionState {
-        match self.global.state(id) {
-            SessionState::Unknown if self.in_the_making.contains_key(&id) => SessionState::Alive,
-            known => known,
+        match (self.global.state(id), self.in_the_making.get(&id)) {
+            (SessionState::Unknown, Some(InTheMaking { closing: true, .. })) => SessionState::Closing,
+            (SessionState::Unknown, Some(_)) => SessionState::Alive,
+            (known, _) => known,
         }
     }
 
@@ -241,6 +249,10 @@ impl Sessions {
     /// From here on the session can only be removed.
     pub fn set_closing(&mut self, id: SessionId) {
         self.global.set_closing(id);
+        self.local.set_closing(id);
+        if let Some(made) = self.in_the_making.get_mut(&id) {
+            made.closing = true;
+        }
     }
 
     pub fn remove(&mut self, id: SessionId) {
@@ -312,7 +324,7 @@ impl Sessions {
 
     /// Its createSession was prepared.
     pub fn begin(&mut self, id: SessionId, owner: Owner) {
-        self.in_the_making.insert(id, owner);
+        self.in_the_making.insert(id, InTheMaking { owner, closing: false });
     }
 
     /// A request of the session comes through `owner`. False: the session is another's by now.
@@ -320,7 +332,7 @@ impl Sessions {
         let present = match self.global.by_id.get_mut(&id) {
             Some(session) => &mut session.owner,
             None => match self.in_the_making.get_mut(&id) {
-                Some(present) => present,
+                Some(made) => &mut made.owner,
                 // Local to somebody: whoever that is.
                 None => return true,
             },
@@ -335,8 +347,8 @@ impl Sessions {
     pub fn give(&mut self, id: SessionId, owner: Owner) {
         if let Some(session) = self.global.by_id.get_mut(&id) {
             session.owner = owner;
-        } else if let Some(present) = self.in_the_making.get_mut(&id) {
-            *present = owner;
+        } else if let Some(made) = self.in_the_making.get_mut(&id) {
+            made.owner = owner;
         }
     }
 
@@ -380,10 +392,6 @@ impl Sessions {
         if let Some(session) = self.local.by_id.get_mut(&id) {
             session.upgrading = true;
         }
-    }
-
-    pub fn set_local_closing(&mut self, id: SessionId) {
-        self.local.set_closing(id);
     }
 
     pub fn remove_local(&mut self, id: SessionId) {

@@ -14,7 +14,7 @@ use crate::ids::{ServerId, SessionId, Zxid};
 use crate::wire::jute::{self, Malformed, Reader};
 use crate::wire::quorum::packet::{self as wire, FromLeader, FromLearner, LearnerKind};
 use crate::wire::quorum::{Misbehaved, Result};
-use crate::wire::txn::TxnHeader;
+use crate::wire::txn::{LoggedTxn, TxnHeader};
 
 pub use crate::wire::quorum::packet::{LearnerInfo, PROTOCOL_VERSION};
 
@@ -132,9 +132,10 @@ impl Entry {
         Ok(Entry { zxid: header.zxid, payload: payload.into() })
     }
 
+    /// What a peer sent: all of it is decoded here, so that nothing is logged or committed that cannot be applied.
     fn checked(packet: &'static str, zxid: Zxid, payload: &[u8]) -> Result<Entry> {
-        match Entry::from_payload(payload) {
-            Ok(entry) if entry.zxid == zxid => Ok(entry),
+        match LoggedTxn::decode(payload, usize::MAX) {
+            Ok(logged) if logged.header.zxid == zxid => Ok(Entry { zxid, payload: payload.into() }),
             Ok(_) => {
                 let malformed = Malformed::BadValue("zxid of a packet is not its transaction's");
                 Err(Misbehaved::Malformed { packet, malformed })
