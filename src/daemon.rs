@@ -435,6 +435,7 @@ fn options(config: &Config) -> Options {
             fill_time_ms: throttle.fill_time_ms,
             fill_count: u64::from(throttle.fill_count) * scale,
             new_session_cost: scale,
+            local_session_cost: u64::from(weight(|weights| weights.local)),
             resume_cost: u64::from(weight(|weights| weights.renew)),
         }),
         container_check_ms: config.containers.check_interval_ms,

@@ -233,7 +233,8 @@ impl Server {
             self.reply_now(conn, ReplyHeader::error(0, zxid, ErrorCode::NotReadOnly));
             return self.clients.close(conn, Close::AfterFlush);
         }
-        let local = options.local_sessions && self.serving != Serving::Alone;
+        let local = self.makes_local_sessions();
+        let client = self.clients.get_mut(conn).expect("looked up above");
         client.phase = Phase::Connecting;
         let session = self.sessions.allocate_id();
         client.session = session;
@@ -344,7 +345,11 @@ impl Server {
                 self.tokens.saturating_add(fills.saturating_mul(bucket.fill_count)).min(bucket.tokens_max);
             self.tokens_filled = now;
         }
-        let cost = if new_session { bucket.new_session_cost } else { bucket.resume_cost };
+        let cost = match new_session {
+            true if self.makes_local_sessions() => bucket.local_session_cost,
+            true => bucket.new_session_cost,
+            false => bucket.resume_cost,
+        };
         match self.tokens.checked_sub(cost) {
             Some(left) => {
                 self.tokens = left;

@@ -13,6 +13,11 @@ use crate::wire::reply::ReplyHeader;
 use crate::wire::request::{MultiOp, Request, RequestHeader};
 
 impl Server {
+    /// A server that is alone has nobody to keep a session from.
+    pub(super) fn makes_local_sessions(&self) -> bool {
+        self.options.local_sessions && self.serving != Serving::Alone
+    }
+
     /// A write of an own client of a member of an ensemble.
     pub(super) fn write_in_ensemble(
         &mut self,

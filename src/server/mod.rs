@@ -111,8 +111,9 @@ pub struct ConnectionTokens {
     pub tokens_max: u64,
     pub fill_time_ms: u64,
     pub fill_count: u64,
-    /// What a new session and a resumed one cost.
+    /// What a new session, a new local one and a resumed one cost.
     pub new_session_cost: u64,
+    pub local_session_cost: u64,
     pub resume_cost: u64,
 }
 

@@ -680,6 +680,7 @@ fn connect_requests_without_a_token_are_closed_until_the_bucket_fills() {
         fill_time_ms: 10,
         fill_count: 1,
         new_session_cost: 1,
+        local_session_cost: 1,
         resume_cost: 1,
     };
     let mut f = Fixture::with(Options { connection_tokens: Some(tokens), ..options() });

@@ -570,6 +570,29 @@ fn a_session_that_closes_while_it_becomes_global_leaves_nothing() {
 }
 
 #[test]
+fn nothing_comes_behind_the_close_of_a_session_in_the_making() {
+    let mut pair = Pair::new();
+    let session = SessionId(2 << 56 | 9);
+    let asked = [
+        (0, Op::CreateSession, 10_000i32.to_be_bytes().to_vec()),
+        (1, Op::Create, create("/e", b"", 1)),
+        (2, Op::CloseSession, Vec::new()),
+        (3, Op::Create, create("/late", b"", 1)),
+        (4, Op::Create, create("/later", b"", 0)),
+    ];
+    for (cxid, op, body) in asked {
+        let request = packet::Request { session, cxid, op: op.code(), body: body.into(), ids: Some(vec![]) };
+        pair.leader.server.forwarded(pair.leader.now, LEARNER, &request);
+    }
+    let valid = pair.leader.server.revalidate(pair.leader.now, LEARNER, session, 10_000);
+    assert!(!valid);
+    pair.answer();
+    assert_eq!(kinds(&pair.history), [-10, 1, -11, -1, -1]);
+    assert_eq!(pair.leader.server.tree().ephemeral_count(), 0);
+    pair.assert_same_trees();
+}
+
+#[test]
 fn without_upgrading_a_local_session_has_no_ephemerals() {
     for at in [leader as At, learner] {
         let mut pair = Pair::with_local_sessions(false);
