@@ -17,8 +17,8 @@ Servers are counted from 1, as in `server.N` and `myid`: `ensemble[1]` is the me
     zxid() of `srvr`; wait_mode(*modes), wait_serving(); mark(), said(pattern, mark) its log from a place on
     epochs() (acceptedEpoch, currentEpoch) on disk; logged(bytes) whether the transaction log holds these bytes
 `Ensemble`:
-    start(*ids), start_led_by(id), stop(), kill(); swap(id, impl), wipe(id); members, alive()
-    leader(), followers(), observers(): members by mode now; wait_leader(), wait_all(): the ensemble is whole
+    start(*ids), start_led_by(id), make_leader(id), stop(), kill(); swap(id, impl), wipe(id); members, alive()
+    leader(), followers(), observers(): members by mode now; wait_leader(), wait_all(), wait_same_zxid()
     session(*ids) a Session over these servers; tree_dump(id), assert_equal_trees(*ids)
     line(of, seen_by) makes the address part of a server.N line; override it to put something between two servers
 `Session`: a client session over several servers that is moved with move(id) and found again with connect().
@@ -26,6 +26,7 @@ Servers are counted from 1, as in `server.N` and `myid`: `ensemble[1]` is the me
 
 Everything here waits for a condition with a deadline (PATIENCE seconds, or the one given) and raises Late when it passes.
 """
+import glob
 import os
 import random
 import re
@@ -52,6 +53,28 @@ CONFIG = {
 }
 # A small heap and the serial collector start faster, and three of them fit on a small machine.
 JVM = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-Xshare:auto")
+
+
+_archives = {}
+
+
+def class_archive(impl):
+    """An archive of a Java server's classes, made once by a server that does nothing else: it halves the time of each start.
+
+    Java ignores an archive that is missing or made from other jars.
+    """
+    if impl not in _archives:
+        name = os.path.join(lib.OUT, "classes-%s.jsa" % impl)
+        if not os.path.exists(name):
+            directory = os.path.join(lib.OUT, "classes-%s-%d" % (impl, os.getpid()))
+            new = os.path.join(directory, "classes.jsa")
+            with lib.Server(directory, impl=impl, java_options=[*JVM, "-XX:ArchiveClassesAtExit=" + new]) as server:
+                server.start().stop()
+            if os.path.exists(new):
+                os.replace(new, name)
+            shutil.rmtree(directory, ignore_errors=True)
+        _archives[impl] = name
+    return _archives[impl]
 
 
 class Late(AssertionError):
@@ -90,21 +113,10 @@ class Member(lib.Server):
             out.write("%d\n" % self.sid)
 
     def spawn(self):
-        command = [lib.serval_binary(), self.cfg]
-        if self.impl != "serval":
-            # Java takes keys it does not know as zookeeper.KEY, but reads some properties without that prefix.
-            properties = ["-D%s=%s" % item for item in self.properties.items()]
-            command = lib.java(self.impl, "org.apache.zookeeper.server.quorum.QuorumPeerMain", self.cfg,
-                               properties=[*JVM, *properties])
-        with open(self.log, "ab") as log:
-            self.process = lib.subprocess.Popen(command, stdin=lib.subprocess.DEVNULL, stdout=log, stderr=log,
-                                                cwd=self.directory, env=dict(os.environ, TZ="UTC", **self.environment))
+        self.java_options = JVM if self.impl == "serval" else (*JVM, "-XX:SharedArchiveFile=" + class_archive(self.impl))
+        self.environment = self.ensemble.environment
         self.paused = False
-        return self
-
-    @property
-    def environment(self):
-        return self.ensemble.environment
+        return super().spawn()
 
     def start(self):
         """Starts the process; does not wait, because a server alone waits for the others."""
@@ -123,9 +135,20 @@ class Member(lib.Server):
         self.paused = False
 
     def pause(self):
-        """SIGSTOP: the server hangs, its sockets stay open."""
+        """SIGSTOP: the server hangs, its sockets stay open. Returns when all its threads have stopped."""
         self.process.send_signal(signal.SIGSTOP)
         self.paused = True
+        wait_until(lambda: self.thread_states() <= {"T", "t", "Z"}, "%r to stop" % self)
+
+    def thread_states(self):
+        states = set()
+        for name in glob.glob("/proc/%d/task/*/stat" % self.process.pid):
+            try:
+                with open(name) as file:
+                    states.add(file.read().rpartition(")")[2].split()[0])
+            except OSError:
+                pass
+        return states
 
     def resume(self):
         if self.paused and self.process.poll() is None:
@@ -331,6 +354,29 @@ class Ensemble:
                 member.process.send_signal(signal.SIGKILL)
         for member in self.chosen(sids):
             member.kill()
+
+    def make_leader(self, sid):
+        """Lets the highest id lead a whole ensemble whose members hold the same, by killing whoever leads instead."""
+        leader = self.wait_all()
+        while leader.sid != sid:
+            self.wait_same_zxid()
+            leader.kill()
+            new = self.wait_leader()
+            leader.start()
+            self.wait_all()
+            if new.sid == leader.sid:
+                raise AssertionError("server %d does not win: %s" % (sid, self.describe()))
+            leader = new
+        return leader
+
+    def wait_same_zxid(self, *sids):
+        """Waits until these servers (all that are alive) have applied the same last transaction; returns its zxid."""
+        chosen = self.chosen(sids) if sids else self.alive()
+
+        def now():
+            zxids = {member.zxid() for member in chosen}
+            return zxids.pop() if len(zxids) == 1 and None not in zxids else None
+        return wait_until(now, lambda: "one zxid everywhere: %s" % {repr(m): m.zxid() for m in chosen})
 
     def swap(self, sid, impl):
         """Restarts the server as another implementation on its data directory; waits until it serves.
@@ -561,9 +607,10 @@ class Writer(threading.Thread):
     sessions:     ids of the sessions it had; all but the last have expired
     """
 
-    def __init__(self, base, number, ports, depth, timeout, patience, seed):
+    def __init__(self, base, number, ports, depth, pace, timeout, patience, seed):
         super().__init__(daemon=True, name="writer %d" % number)
         self.base, self.number, self.depth = "%s/%d" % (base, number), number, depth
+        self.interval, self.due, self.wake = 1.0 / pace if pace else 0, 0, threading.Event()
         self.session = Session(ports, timeout, patience)
         self.session.next = number
         self.random = random.Random(seed * 1000 + number)
@@ -583,6 +630,8 @@ class Writer(threading.Thread):
                         self.reconnect()
                         continue
                     while len(self.outstanding) < self.depth and not self.ending:
+                        if self.interval and not self.turn():
+                            break
                         operation = self.choose()
                         self.outstanding.append(operation)
                         self.busy.update(path for path, _ in operation.changes)
@@ -594,6 +643,16 @@ class Writer(threading.Thread):
         except Exception as failure:  # pylint: disable=broad-except
             self.failure = failure
             self.lost()
+
+    def turn(self):
+        """Whether the next request is due; with nothing under way it waits for that moment."""
+        now = time.monotonic()
+        if now < self.due:
+            if self.outstanding:
+                return False
+            self.wake.wait(self.due - now)
+        self.due = max(self.due, now - 1) + self.interval
+        return not self.ending
 
     def reconnect(self):
         """Comes back with the session, or with a new one when it expired."""
@@ -699,7 +758,7 @@ class Writer(threading.Thread):
             body = b"".join(lib.struct.pack(">i?i", op, False, -1) + part for op, part in parts)
             return Operation("multi", 14, body + lib.struct.pack(">i?i", -1, True, -1),
                              [(first, self.after(first, value)), (second, State(value))])
-        if kind < 0.65 or len(self.nodes) > 150:
+        if kind < 0.65 or len(self.nodes) > 60:
             path = self.random.choice(free)
             return Operation("delete", *lib.op_delete(path), [(path, None)])
         path = self.random.choice(free)
@@ -746,7 +805,7 @@ class Writer(threading.Thread):
 class Writers:
     """Sessions that write through several servers at once, each in its own thread, and know what was acknowledged.
 
-    A writer has `depth` requests under way and below its own node `root`/NUMBER creates, sets, deletes, and makes ephemeral
+    A writer has up to `depth` requests under way, at most `pace` a second (None: as many as it can), and below its own node `root`/NUMBER creates, sets, deletes, and makes ephemeral
     and sequential nodes and multis. When its connection breaks it goes on at the next server, with its session.
 
         start(), stop()     stop() waits for the replies to what is under way; the sessions, and their ephemerals, stay
@@ -756,11 +815,13 @@ class Writers:
         check_acknowledged(tree)  raises AssertionError unless the tree holds what was promised and nothing else
     """
 
-    def __init__(self, ensemble, root="/writers", count=4, depth=4, sids=(), timeout=600000, patience=5, seed=None):
+    def __init__(self, ensemble, root="/writers", count=4, depth=4, pace=None, sids=(), timeout=600000, patience=5,
+                 seed=None):
         self.ensemble, self.root = ensemble, root
         self.ports = [m.port for m in ensemble.chosen(sids)]
         self.seed = random.randrange(1 << 30) if seed is None else seed
-        self.writers = [Writer(root, number, self.ports, depth, timeout, patience, self.seed) for number in range(count)]
+        self.writers = [Writer(root, number, self.ports, depth, pace, timeout, patience, self.seed)
+                        for number in range(count)]
         self.stopped = False
 
     def start(self):
@@ -779,6 +840,7 @@ class Writers:
     def stop(self, seconds=None):
         for writer in self.writers:
             writer.ending = True
+            writer.wake.set()
         for writer in self.writers:
             writer.join(PATIENCE if seconds is None else seconds)
             if writer.is_alive():
@@ -836,11 +898,14 @@ class Writers:
                 len(found), len(self.acknowledged), self.seed, "\n".join(found[:30])))
 
     def close(self):
-        """Ends the sessions."""
+        """Ends the sessions, and so their ephemerals; check_acknowledged then expects them to be gone."""
         for writer in self.writers:
-            if writer.session.raw is None and writer.sessions:
-                try:
+            try:
+                if writer.session.raw is None:
                     writer.session.connect()
-                except (Late, ZkError):
-                    continue
-            writer.session.close()
+                writer.session.raw.close()
+                writer.session.forget()
+            except ZkError as error:
+                if error.code != EXPIRED:
+                    raise
+            writer.expire()

@@ -40,24 +40,33 @@ def die(text):
 
 # ---------------------------------------------------------------------------------------------------- servers
 
-def classpath(impl):
-    """The class path of a Java server or of its command line."""
+LOGBACK = os.path.join(HERE, "java39", "logback.xml")
+
+
+def jars(impl):
+    """The jar files of a Java server and of its command line."""
     if impl == "java380":
         # The manifest of Debian's zookeeper.jar names most of its dependencies, but not these.
-        jars = ["zookeeper.jar", "slf4j-simple.jar", "servlet-api.jar", "jetty9-util-ajax.jar", "snappy-java.jar"]
-        found = [os.path.join("/usr/share/java", jar) for jar in jars]
+        names = ["zookeeper.jar", "slf4j-simple.jar", "servlet-api.jar", "jetty9-util-ajax.jar", "snappy-java.jar"]
+        found = [os.path.join("/usr/share/java", name) for name in names]
     else:
-        # logback.xml in this directory keeps the client quiet and the server at INFO.
-        found = [os.path.join(HERE, "java39")] + sorted(glob.glob(os.path.join(CACHE, "java39", "*.jar")))
+        found = sorted(glob.glob(os.path.join(CACHE, "java39", "*.jar")))
     if not found or not os.path.exists(found[-1]):
         die("the Java server %s is not installed; run tests/interop/setup" % impl)
-    return ":".join(found)
+    return found
+
+
+def classpath(impl):
+    """A class path for those who start Java themselves; logback.xml, in its directory, keeps the client quiet."""
+    return ":".join([os.path.dirname(LOGBACK), *jars(impl)])
 
 
 def java(impl, *arguments, properties=()):
     """A command line that runs a Java class of one release, with an encoding and a time zone that do not vary."""
+    # logback.xml is named, not found: a directory on the class path would rule out an archive of classes (ensemble.py).
     return ["java", "-Xmx512m", "-Dfile.encoding=UTF-8", "-Duser.timezone=UTC", "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.showDateTime=false", *properties, "-cp", classpath(impl), *arguments]
+            "-Dorg.slf4j.simpleLogger.showDateTime=false", "-Dlogback.configurationFile=" + LOGBACK, *properties,
+            "-cp", ":".join(jars(impl)), *arguments]
 
 
 def serval_binary():
@@ -126,10 +135,11 @@ class Server:
     """One standalone server process on its own directory, from a zoo.cfg.
 
     `config` adds to BASE_CONFIG (None removes a key); `text` replaces it whole. `properties` are Java system
-    properties that Java reads from nowhere else: Serval takes them as keys of zoo.cfg.
+    properties that Java reads from nowhere else: Serval takes them as keys of zoo.cfg. `java_options` are for the JVM.
     """
 
-    def __init__(self, directory, config=None, impl=None, port=None, data=None, text=None, properties=None):
+    def __init__(self, directory, config=None, impl=None, port=None, data=None, text=None, properties=None,
+                 java_options=(), environment=None):
         self.impl = impl or IMPL
         if self.impl not in IMPLS:
             die("IMPL=%s is none of %s" % (self.impl, ", ".join(IMPLS)))
@@ -137,6 +147,7 @@ class Server:
         self.data = data or os.path.join(directory, "data")
         self.log = os.path.join(directory, "server.log")
         self.properties = dict(properties or {})
+        self.java_options, self.environment = java_options, dict(environment or {})
         os.makedirs(self.data, exist_ok=True)
         self.configure(config, text)
 
@@ -161,8 +172,8 @@ class Server:
         else:
             properties = ["-D%s=%s" % item for item in self.properties.items()]
             command = java(self.impl, "org.apache.zookeeper.server.quorum.QuorumPeerMain", self.cfg,
-                           properties=properties)
-        environment = dict(os.environ, TZ="UTC")
+                           properties=[*self.java_options, *properties])
+        environment = dict(os.environ, TZ="UTC", **self.environment)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             cwd=self.directory, env=environment)
