@@ -6,23 +6,20 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::admin::views::{ConfigView, SnapshotView};
 use crate::config::{self, Config, HostPort, Loaded};
-use crate::ids::{HashMap, ServerId, SessionId, Zxid};
+use crate::ids::ServerId;
 use crate::pipeline::Rules;
 use crate::reactor::{Clock, Fatal, Host, Port, Reactor, Service, Settings};
 use crate::server::{ConnectionTokens, Options, Server};
-use crate::storage::{
-    self, BadNode, Base, DataDirs, LoadOptions, LogOptions, SnapshotSink, SnapshotWriter, StorageError,
-    TxnLog,
-};
+use crate::state::{self, LoadSettings};
+use crate::storage::{DataDirs, LoadOptions, LogOptions, StorageError, TxnLog};
 use crate::time::Millis;
-use crate::tree::{Observer, OpResult, Tree, TreeLoader, TreeOptions};
-use crate::wire::records::{AclList, StatPersisted};
-use crate::wire::reply::EventType;
+use crate::tree::TreeOptions;
 
 /// Java's standalone server calls itself 1, whatever `myid` says.
 const STANDALONE_ID: ServerId = ServerId(1);
@@ -75,19 +72,27 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
     let bound = bound_port(&listener, address);
     log::info!("binding to port {}:{bound}", shown(&address.host));
 
-    let data = load(config, &dirs, &clock)?;
-    let fresh = data.replayed == 0;
-    let mut server = Server::new(options(config), data.tree, data.sessions, clock.now());
-    server.metrics.startup_txns_loaded.add(data.replayed);
-    server.metrics.startup_snap_load_time.add_nanos(data.snapshot_took_nanos);
-    server.metrics.startup_txns_load_time.add_nanos(data.replay_took_nanos);
-    server.metrics.dbinittime.add_nanos(data.snapshot_took_nanos + data.replay_took_nanos);
-    if data.base_missing {
-        write_first_snapshot(&mut server, &dirs, config)?;
+    let mut state = state::load(&dirs, &load_settings(config), || Duration::from_nanos(clock.mono().0))?;
+    if !state.may_vote {
+        let line = format!(
+            "{}: no data, db.autocreate is false and there is no file `initialize`; run zkServer-initialize.sh",
+            dirs.log.display()
+        );
+        return Err(Stopped { line, exit_code: 1 });
     }
+    if state.base_missing {
+        let with_last_zxid = config.storage.snapshot_last_zxid && config.tree.digests;
+        state.write_snapshot(&dirs, config.storage.compression, with_last_zxid)?;
+    }
+    let fresh = state.replayed == 0;
+    let mut server = Server::new(options(config), state.tree, state.sessions, clock.now());
+    server.metrics.startup_txns_loaded.add(state.replayed);
+    server.metrics.startup_snap_load_time.add_nanos(nanos(state.snapshot_took));
+    server.metrics.startup_txns_load_time.add_nanos(nanos(state.replay_took));
+    server.metrics.dbinittime.add_nanos(nanos(state.snapshot_took + state.replay_took));
     let log = TxnLog::new(&dirs, log_options(config), server.last_zxid());
     let mut host = Host::new(clock, config_view(configured, &dirs, bound));
-    host.last_snapshot = Some(SnapshotView { zxid: data.snapshot_zxid, at: clock.now().wall });
+    host.last_snapshot = Some(SnapshotView { zxid: state.snapshot_zxid, at: clock.now().wall });
     let mut reactor = Reactor::new(server, host, log, &dirs, listener, http, settings(config))?;
     if !fresh {
         // As Java does at every start: what was replayed now need not be replayed again.
@@ -212,173 +217,12 @@ fn bind(configured: &Loaded, key: &str, address: &HostPort, backlog: u32) -> Res
     listen(at).map_err(fail)
 }
 
-/// What the files hold.
-struct Data {
-    tree: Tree,
-    sessions: Vec<(SessionId, i32)>,
-    replayed: u64,
-    snapshot_took_nanos: u64,
-    replay_took_nanos: u64,
-    snapshot_zxid: Zxid,
-    /// There is no snapshot yet; logs without one are refused at the next start.
-    base_missing: bool,
+fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Snapshot into tree, log onto tree, and the ephemerals of sessions that are no more taken away.
-fn load(config: &Config, dirs: &DataDirs, clock: &Clock) -> Result<Data, Stopped> {
-    let started = clock.mono();
-    let load_options = load_options(config);
-    let tree_options = tree_options(config);
-    let mut sink =
-        Sink { options: tree_options, loader: TreeLoader::new(tree_options), sessions: HashMap::default() };
-    let (base, notices) = storage::load_snapshot(dirs, &load_options, &mut sink)?;
-    for notice in &notices {
-        log::warn!("{notice}");
-    }
-    if base == Base::Nothing {
-        let line = format!(
-            "{}: no data, db.autocreate is false and there is no file `initialize`; run zkServer-initialize.sh",
-            dirs.log.display()
-        );
-        return Err(Stopped { line, exit_code: 1 });
-    }
-    let Sink { loader, mut sessions, .. } = sink;
-    let mut tree = match base {
-        Base::Snapshot { zxid, .. } => loader.finish(zxid),
-        Base::New | Base::TrustedLogs | Base::Nothing => Tree::new(tree_options),
-    };
-    let snapshot_loaded = clock.mono();
-    let mut expected = match base {
-        Base::Snapshot { digest, .. } => digest,
-        _ => None,
-    };
-    let mut replayed = 0;
-    let mut mismatches = 0;
-    let digests = config.tree.digests;
-    let replay = storage::replay(dirs, &load_options, base.zxid(), &mut |logged, _| {
-        replayed += 1;
-        let mut applied = SessionChanges { sessions: &mut sessions };
-        tree.apply(&logged.header, &logged.txn, &mut applied);
-        // A fuzzy snapshot adds up only once replay has reached the zxid of its seal.
-        let wanted = match expected {
-            Some((zxid, _)) if logged.header.zxid < zxid => None,
-            Some((zxid, digest)) if logged.header.zxid == zxid => {
-                expected = None;
-                Some(digest)
-            }
-            _ => logged.digest,
-        };
-        if digests && wanted.is_some_and(|wanted| wanted != tree.digest()) {
-            mismatches += 1;
-        }
-    })?;
-    for notice in &replay.notices {
-        log::warn!("{notice}");
-    }
-    if mismatches > 0 {
-        log::warn!(
-            "{mismatches} of {replayed} replayed transactions left another digest than their writer had"
-        );
-    }
-    replay.settle(dirs)?;
-    delete_orphans(&mut tree, &sessions);
-    log::info!(
-        "Snapshot loaded in {} ms, highest zxid is {}, digest is {}; {} transactions replayed, {} znodes",
-        clock.mono().millis_since(started),
-        tree.last_zxid(),
-        tree.digest(),
-        replayed,
-        tree.node_count()
-    );
-    let base_missing = matches!(base, Base::New | Base::TrustedLogs);
-    Ok(Data {
-        tree,
-        sessions: sessions.into_iter().collect(),
-        replayed,
-        snapshot_zxid: base.zxid(),
-        snapshot_took_nanos: snapshot_loaded.nanos_since(started),
-        replay_took_nanos: clock.mono().nanos_since(snapshot_loaded),
-        base_missing,
-    })
-}
-
-/// Ephemerals whose session is in no table: their owner can never come back (`ZooKeeperServer.killSession`).
-/// Not logged; the next start finds the same.
-fn delete_orphans(tree: &mut Tree, sessions: &HashMap<SessionId, i32>) {
-    let orphans: Vec<SessionId> =
-        tree.sessions_with_ephemerals().map(|(id, _)| id).filter(|id| !sessions.contains_key(id)).collect();
-    for session in orphans {
-        log::warn!("Session {session} is not known any more: its ephemeral nodes are deleted");
-        tree.kill_session(session);
-    }
-}
-
-/// Takes a snapshot file's content.
-struct Sink {
-    options: TreeOptions,
-    loader: TreeLoader,
-    sessions: HashMap<SessionId, i32>,
-}
-
-impl SnapshotSink for Sink {
-    fn begin(&mut self) {
-        self.loader = TreeLoader::new(self.options);
-        self.sessions.clear();
-    }
-
-    fn session(&mut self, id: SessionId, timeout_ms: i32) {
-        self.sessions.insert(id, timeout_ms);
-    }
-
-    fn acl(&mut self, id: i64, list: AclList<'_>) {
-        self.loader.acl(id, list);
-    }
-
-    fn node(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl_id: i64,
-        stat: &StatPersisted,
-    ) -> Result<(), BadNode> {
-        self.loader.node(path, data, acl_id, stat).map_err(|_| BadNode("a node without its parent"))
-    }
-}
-
-/// Follows the sessions through a replay.
-struct SessionChanges<'a> {
-    sessions: &'a mut HashMap<SessionId, i32>,
-}
-
-impl Observer for SessionChanges<'_> {
-    fn event(&mut self, _: EventType, _: &str, _: AclList<'_>) {}
-
-    fn result(&mut self, result: OpResult<'_>) {
-        match result {
-            OpResult::SessionCreated { id, timeout_ms } => {
-                self.sessions.insert(id, timeout_ms);
-            }
-            OpResult::SessionClosed { id } => {
-                self.sessions.remove(&id);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A new database gets its snapshot before its first log: logs without a snapshot are refused.
-fn write_first_snapshot(server: &mut Server, dirs: &DataDirs, config: &Config) -> Result<(), Stopped> {
-    let mut bytes = Vec::new();
-    let (cursor, zxid) = server.snapshot_begin(&mut bytes);
-    let mut writer = SnapshotWriter::create(dirs, zxid, config.storage.compression)?;
-    while !server.snapshot_slice(cursor, &mut bytes, 1 << 20) {
-        writer.write_chunk(&bytes)?;
-        bytes.clear();
-    }
-    writer.write_chunk(&bytes)?;
-    let (zxid, digest) = server.snapshot_seal();
-    writer.finish(digest.map(|digest| (zxid, digest)), config.storage.snapshot_last_zxid.then_some(zxid))?;
-    Ok(())
+fn load_settings(config: &Config) -> LoadSettings {
+    LoadSettings { files: load_options(config), tree: tree_options(config), newest_max: 0 }
 }
 
 fn load_options(config: &Config) -> LoadOptions {

@@ -7,6 +7,7 @@
 //! 3. [`tree`]: the replicated state. [`storage`]: what survives.
 //! 4. [`session`]: who is alive. [`auth`]: who may do what. [`admin`]: what an operator reads.
 //! 5. [`pipeline`]: from a request to its transaction. [`quorum`]: who is in the ensemble, and who leads it.
+//!    [`state`]: what the files hold, made into a tree.
 //! 6. [`server`]: every machine composed; bytes and time in, bytes and log entries out.
 //! 7. [`reactor`]: the real shell around it: sockets, files, clocks, helper threads.
 //! 8. [`config`], [`args`], [`version`], [`daemon`]: from a zoo.cfg to a serving process.
@@ -25,6 +26,7 @@ pub mod quorum;
 pub mod reactor;
 pub mod server;
 pub mod session;
+pub mod state;
 pub mod storage;
 pub mod time;
 pub mod tree;

@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["metrics"],
     &["tree", "storage", "session", "auth"],
     &["admin", "pipeline", "quorum"],
+    &["state"],
     &["server", "config"],
     &["reactor"],
     &["daemon", "cli"],

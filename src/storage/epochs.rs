@@ -31,12 +31,6 @@ impl EpochFile {
         read(dirs, dirs.snap.join(self.name()))
     }
 
-    /// The value of a write that was cut short before its rename; counts only where the rules for a lagging
-    /// `currentEpoch` ask for it (storage.md section 2).
-    pub fn read_unfinished(self, dirs: &DataDirs) -> Result<Option<i64>> {
-        read(dirs, dirs.snap.join(format!("{}.tmp", self.name())))
-    }
-
     /// Durable when it returns.
     pub fn write(self, dirs: &DataDirs, epoch: i64) -> Result<()> {
         let path = dirs.snap.join(self.name());

@@ -82,6 +82,13 @@ pub enum StorageError {
         zxid: Zxid,
         dir: PathBuf,
     },
+    /// The promises of this server do not cover its history, or contradict each other.
+    EpochBehind {
+        /// Where the log ends.
+        history: Zxid,
+        current: i64,
+        accepted: i64,
+    },
     /// `currentEpoch` or `acceptedEpoch` holds no number.
     BadEpochFile {
         path: PathBuf,
@@ -232,6 +239,11 @@ impl fmt::Display for StorageError {
                 "no log or snapshot in {} reaches back to zxid {zxid}; empty the version-2 directories and let \
                  this server sync from the leader",
                 dir.display()
+            ),
+            EpochBehind { history, current, accepted } => write!(
+                f,
+                "the log ends at {history}, but currentEpoch is {current} and acceptedEpoch {accepted}; were files of \
+                 another server or backup mixed? Empty the version-2 directories and let this server sync from the leader"
             ),
             BadEpochFile { path, content } => write!(
                 f,

@@ -109,6 +109,11 @@ impl Tree {
         self.store.digest()
     }
 
+    /// False where digests are switched off; [`Tree::digest`] then says nothing.
+    pub fn keeps_digest(&self) -> bool {
+        self.store.options.digest
+    }
+
     /// The last transaction applied, or the snapshot's.
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid
