@@ -173,7 +173,7 @@ pub enum Reason {
         to: Zxid,
         last: Zxid,
     },
-    /// NEWLEADER with another epoch than LEADERINFO.
+    /// NEWLEADER with another epoch than LEADERINFO, or a transaction of a later one.
     WrongEpoch {
         expected: Epoch,
         got: Zxid,
@@ -205,7 +205,7 @@ impl fmt::Display for Reason {
                 write!(f, "told to truncate to {to}, but the log ends at {last}")
             }
             Reason::WrongEpoch { expected, got } => {
-                write!(f, "new leader's zxid is {got}, but the epoch agreed upon is {expected}")
+                write!(f, "leader says zxid {got}, but the epoch agreed upon is {expected}")
             }
             Reason::Unexpected { packet, phase } => write!(f, "unexpected {packet} while {phase}"),
         }
@@ -250,6 +250,23 @@ impl Phase {
             Phase::AwaitingUpToDate(_) => "waiting for UPTODATE",
             Phase::Serving { .. } => "serving",
             Phase::Ended => "ended",
+        }
+    }
+
+    /// The leader's epoch, once it has said it.
+    fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Phase::Greeting | Phase::Ended => None,
+            Phase::Accepting { epoch }
+            | Phase::AwaitingPlan { epoch }
+            | Phase::Truncating { epoch, .. }
+            | Phase::LoadingImage { epoch, .. }
+            | Phase::Receiving { epoch }
+            | Phase::Serving { epoch } => Some(*epoch),
+            Phase::SavingImage(new_leader)
+            | Phase::SyncingHistory { new_leader, .. }
+            | Phase::AdoptingEpoch(new_leader)
+            | Phase::AwaitingUpToDate(new_leader) => Some(new_leader.epoch),
         }
     }
 }
@@ -466,7 +483,7 @@ impl Learner {
             // After the sync an observer is told by INFORM alone; what else a leader says is not for it.
             Packet::Proposal(_) | Packet::Commit { .. } | Packet::CommitAndActivate { .. }
                 if serving && self.start.observer => {}
-            Packet::Proposal(entry) => self.replica.take(entry)?,
+            Packet::Proposal(entry) => self.take(entry)?,
             Packet::Commit { zxid } => self.replica.commit(zxid)?,
             Packet::CommitAndActivate { zxid, designated } => {
                 self.replica.commit(zxid)?;
@@ -492,8 +509,18 @@ impl Learner {
     /// An INFORM is a proposal and its commit in one.
     fn inform(&mut self, entry: Entry) -> Result<(), Reason> {
         let zxid = entry.zxid;
-        self.replica.take(entry)?;
+        self.take(entry)?;
         self.replica.commit(zxid)
+    }
+
+    /// A transaction of a later epoch than the leader's would wait for ever for that epoch to be adopted.
+    fn take(&mut self, entry: Entry) -> Result<(), Reason> {
+        match self.phase.epoch() {
+            Some(expected) if Epoch::of(entry.zxid) > expected => {
+                Err(Reason::WrongEpoch { expected, got: entry.zxid })
+            }
+            _ => self.replica.take(entry),
+        }
     }
 
     /// The epoch must be durable before it is promised: a promise that a crash forgets lets two leaders have it.

@@ -78,7 +78,9 @@ impl CommittedLog {
     }
 }
 
-/// May `next` stand directly behind `previous`? One more within an epoch; any zxid of a later epoch.
+/// May `next` stand directly behind `previous`? One more within an epoch; any transaction of a later epoch.
 pub fn follows(previous: Zxid, next: Zxid) -> bool {
-    next == previous.next() || next.epoch() > previous.epoch()
+    // A foreign zxid may be the last there is, or no transaction's: counter 0 names an epoch, and its ACK would be
+    // taken for that of NEWLEADER.
+    next.counter() != 0 && (previous.0.checked_add(1) == Some(next.0) || next.epoch() > previous.epoch())
 }

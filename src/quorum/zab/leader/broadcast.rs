@@ -59,7 +59,9 @@ impl Leader {
         let Some(handler) = self.learners.get_mut(&learner) else { return };
         handler.note_ack(zxid);
         let sid = handler.sid;
+        // Who has no vote is not even noted: it may come back under a thousand names.
         if let Some(proposal) = self.proposal(zxid)
+            && proposal.views.is_voter(sid)
             && !proposal.acks.contains(&sid)
         {
             proposal.acks.push(sid);

@@ -210,6 +210,10 @@ pub enum CloseReason {
     },
     /// It has promised a higher epoch, or has more history, than this server.
     Ahead,
+    /// No epoch is left above the one it says to have accepted.
+    LastEpoch {
+        accepted: Epoch,
+    },
     Unexpected {
         packet: &'static str,
         stage: Stage,
@@ -485,6 +489,10 @@ impl Leader {
         if info.config_version > self.views.committed().version {
             let reason = CloseReason::NewerConfig { version: info.config_version };
             return self.close(learner, reason, actions);
+        }
+        // Above it there would be a zxid that is negative, and thereby older than all history.
+        if accepted_epoch >= Epoch(i64::from(i32::MAX)) {
+            return self.close(learner, CloseReason::LastEpoch { accepted: accepted_epoch }, actions);
         }
         let sid = info.sid.unwrap_or_else(|| {
             self.anonymous -= 1;

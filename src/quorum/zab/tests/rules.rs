@@ -7,7 +7,7 @@ use crate::quorum::zab::leader::handler::LearnerId;
 use crate::quorum::zab::leader::{self, CloseReason, Leader, StepDown};
 use crate::quorum::zab::learner::{self, Action, Learner, Reason};
 use crate::quorum::zab::packet::{Entry, LearnerInfo, PROTOCOL_VERSION, Packet};
-use crate::quorum::zab::window::CommittedLog;
+use crate::quorum::zab::window::{CommittedLog, follows};
 use crate::quorum::zab::{Epoch, Limits};
 use crate::time::Instant;
 
@@ -171,6 +171,25 @@ fn zookeeper_4925_a_gap_ends_the_connection() {
     follower.hear(proposal(z(2, 1)));
     follower.hear(proposal(z(2, 1)));
     assert!(follower.ended().is_some(), "nor is anything taken twice");
+}
+
+#[test]
+fn a_transaction_of_a_later_epoch_than_the_leaders_ends_the_connection() {
+    let expected = Epoch(2);
+    for got in [z(3, 1), Zxid(i64::MAX)] {
+        let mut follower = Follower::serving(false);
+        follower.hear(proposal(got));
+        assert_eq!(follower.ended(), Some((&Reason::WrongEpoch { expected, got }, false)));
+    }
+    assert!(!follows(Zxid(i64::MAX), Zxid(i64::MIN)), "nor does the last zxid have a next one");
+}
+
+#[test]
+fn an_epochs_own_zxid_is_no_transaction() {
+    let mut follower = Follower::promised(false);
+    follower.hear(Packet::Diff { zxid: z(1, 3) });
+    follower.hear(proposal(z(2, 0)));
+    assert!(matches!(follower.ended(), Some((Reason::Gap { .. }, false))), "its ACK would be NEWLEADER's");
 }
 
 /// 3642, 2872: a tree from an unfinished image was voted with.
@@ -634,4 +653,15 @@ fn a_learner_of_a_newer_membership_or_an_older_dialogue_is_closed() {
         let did = ensemble.hear(L1, Packet::FollowerInfo { accepted_epoch: Epoch(1), info });
         assert!(matches!(did[..], [leader::Action::Close { .. }]), "{did:?}");
     }
+}
+
+#[test]
+fn who_has_accepted_the_last_epoch_does_not_carry_it_on() {
+    let mut ensemble = Ensemble::new();
+    ensemble.event(leader::Event::Connected { learner: L1 });
+    let info = LearnerInfo { sid: Some(ServerId(1)), protocol: PROTOCOL_VERSION, config_version: Zxid::ZERO };
+    let accepted_epoch = Epoch(i64::from(i32::MAX));
+    let did = ensemble.hear(L1, Packet::FollowerInfo { accepted_epoch, info });
+    let reason = CloseReason::LastEpoch { accepted: accepted_epoch };
+    assert_eq!(did, [leader::Action::Close { learner: L1, reason }]);
 }
