@@ -8,7 +8,8 @@
 //! 4. [`session`]: who is alive. [`auth`]: who may do what. [`admin`]: what an operator reads.
 //! 5. [`pipeline`]: from a request to its transaction. [`quorum`]: who is in the ensemble, and who leads it.
 //!    [`state`]: what the files hold, made into a tree.
-//! 6. [`server`]: every machine composed; bytes and time in, bytes and log entries out.
+//! 6. [`server`]: clients, sessions and the tree composed; bytes and time in, bytes and log entries out.
+//!    [`member`]: a server in an ensemble.
 //! 7. [`reactor`]: the real shell around it: sockets, files, clocks, helper threads.
 //! 8. [`config`], [`args`], [`version`], [`daemon`]: from a zoo.cfg to a serving process.
 //! 9. [`cli`]: the interactive client; a program of its own.
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod ids;
+pub mod member;
 pub mod metrics;
 pub mod pipeline;
 pub mod quorum;

@@ -118,7 +118,8 @@ impl Server {
         let in_flight = self.in_flight();
         let options = &self.options;
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
-        let pause = client.phase == Phase::Connecting
+        let pause = self.paused
+            || client.phase == Phase::Connecting
             || client.out.len() > OUTPUT_PAUSE
             || client.waiting.len() > WAITING_MAX
             || (in_flight > options.outstanding_max && !client.waiting.is_empty())

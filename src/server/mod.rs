@@ -152,6 +152,8 @@ pub enum Made {
 pub struct Server {
     options: Options,
     serving: Serving,
+    /// Leadership is being handed over: no client is read.
+    paused: bool,
     tree: Tree,
     watches: Watches,
     sessions: Sessions,
@@ -221,6 +223,7 @@ impl Server {
             tokens_filled: now.mono,
             options,
             serving: Serving::Alone,
+            paused: false,
             tree,
             watches: Watches::new(),
             sessions: all,

@@ -11,7 +11,9 @@ use crate::time::Now;
 use crate::tree::{Observer, OpResult};
 use crate::wire::records::AclList;
 use crate::wire::reply::EventType;
-use crate::wire::txn::LoggedTxn;
+use crate::wire::txn::{LoggedTxn, Txn, TxnHeader};
+
+const CONFIG: &str = "/zookeeper/config";
 
 /// In what role clients are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ impl Server {
     /// local sessions with it. From now on connect requests are refused by closing the connection.
     pub fn stop_serving(&mut self) {
         self.serving = Serving::No;
+        self.paused = false;
         let met: Vec<ConnId> =
             self.clients.iter().filter(|client| client.phase != Phase::New).map(|client| client.id).collect();
         for conn in met {
@@ -74,6 +77,22 @@ impl Server {
         self.deferred = 0;
         self.large_bytes = 0;
         self.sessions.forget_role();
+    }
+
+    /// Reads nothing more from clients that could become a transaction, until the role ends.
+    pub fn pause_writes(&mut self) {
+        self.paused = true;
+    }
+
+    /// What `/zookeeper/config` says: the membership's text. Every server sets it for itself, and no digest counts it.
+    pub fn set_config(&mut self, now: Now, text: &str, version: Zxid) {
+        if self.tree.find(CONFIG).is_some_and(|node| self.tree.data(node) == Some(text.as_bytes())) {
+            return;
+        }
+        let txn = Txn::SetData { path: CONFIG.into(), data: Some(text.as_bytes()), version: -1 };
+        let kind = txn.kind();
+        let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: version, time: now.wall.0, kind };
+        self.tree.apply(&header, &txn, &mut ());
     }
 
     /// Begins a role, from the tree as it is. For [`Serving::Leading`] `epoch` is the zxid that names the epoch: it

@@ -411,6 +411,11 @@ impl Leader {
         voters.filter(|sid| self.outstanding.is_empty() && self.views.committed().is_voter(*sid)).max()
     }
 
+    /// The memberships that its proposals need, the newest included.
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+
     /// Who is on a connection; `None` before it has said so.
     pub fn sid_of(&self, learner: LearnerId) -> Option<ServerId> {
         self.learners.get(&learner).filter(|handler| handler.known()).map(|handler| handler.sid)

@@ -1,0 +1,209 @@
+//! Leading: what a [`Leader`] wants done.
+
+use super::links::{Link, Piece};
+use super::{Action, LinkId, Member, Role, Step};
+use crate::ids::Zxid;
+use crate::quorum::election;
+use crate::quorum::elector;
+use crate::quorum::zab::leader::handler::LearnerId;
+use crate::quorum::zab::leader::{self, Leader, Options, Start};
+use crate::quorum::zab::packet::{Entry, Packet};
+use crate::server::{Made, Serving};
+use crate::storage::EpochFile;
+use crate::wire::quorum::Misbehaved;
+use crate::wire::quorum::packet::FromLearner;
+
+impl Member {
+    pub(super) fn begin_to_lead(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let settings = &self.settings;
+        let start = Start {
+            sid: settings.me,
+            views: self.views().clone(),
+            accepted_epoch: self.epochs.accepted,
+            current_epoch: self.epochs.current,
+            last_zxid: step.server.last_zxid(),
+            committed_log: self.window.clone(),
+            options: Options {
+                limits: settings.limits,
+                snap_syncs_max: settings.snap_syncs_max,
+                diff_syncs_max: settings.diff_syncs_max,
+                force_snap: settings.force_snap,
+                reconfig_enabled: settings.reconfig_enabled,
+            },
+        };
+        step.actions.push(Action::Listen { addresses: self.quorum_addresses(settings.me) });
+        let mut actions = Vec::new();
+        let leader = Box::new(Leader::new(now, start, &mut actions));
+        self.role = Role::Leading { leader, since: now };
+        self.carry_out_leader(step, actions);
+    }
+
+    pub(super) fn on_learner(&mut self, step: &mut Step<'_>, link: LinkId) {
+        if !matches!(self.role, Role::Leading { .. }) {
+            return step.actions.push(Action::CloseLink(link));
+        }
+        self.links.insert(link, Link::new(step.now.mono));
+        self.lead(step, leader::Event::Connected { learner: link.learner() });
+    }
+
+    pub(super) fn lead(&mut self, step: &mut Step<'_>, event: leader::Event) {
+        let Role::Leading { leader, .. } = &mut self.role else { return };
+        let mut actions = Vec::new();
+        leader.handle(step.now.mono, event, &mut actions);
+        self.carry_out_leader(step, actions);
+    }
+
+    /// Packets of a learner. Returns how many bytes were taken.
+    pub(super) fn hear_learner(
+        &mut self,
+        step: &mut Step<'_>,
+        link: LinkId,
+        bytes: &[u8],
+    ) -> Result<usize, Misbehaved> {
+        let mut at = 0;
+        while self.links.contains_key(&link)
+            && let Some((packet, len)) = FromLearner::decode(&bytes[at..], self.settings.field_max)?
+        {
+            at += len;
+            let packet = Packet::from_learner(packet);
+            self.lead(step, leader::Event::Packet { learner: link.learner(), packet });
+        }
+        Ok(at)
+    }
+
+    /// What the server made goes out as proposals, in its order.
+    pub(super) fn pump_leader(&mut self, step: &mut Step<'_>) {
+        let mut made = Vec::new();
+        step.server.take_made(&mut made);
+        for made in made {
+            let event = match made {
+                Made::Txn(append) => {
+                    leader::Event::Propose(Entry { zxid: append.zxid, payload: append.payload })
+                }
+                Made::Sync => leader::Event::SyncRequested { from: None },
+                Made::ForwardedSync(learner) => leader::Event::SyncRequested { from: Some(learner) },
+            };
+            // A leader that steps down with what came before has no use for the rest.
+            self.lead(step, event);
+        }
+    }
+
+    fn carry_out_leader(&mut self, step: &mut Step<'_>, actions: leader::Actions) {
+        let mut answers = Vec::new();
+        for action in actions {
+            if !matches!(self.role, Role::Leading { .. }) {
+                return;
+            }
+            match action {
+                leader::Action::SendTo { learner, packet } => {
+                    self.note_sync(step, learner, &packet);
+                    self.send(LinkId::of(learner), &packet);
+                }
+                leader::Action::SendLog { learner, after, before } => {
+                    self.stream(LinkId::of(learner), Piece::Log { after, before, asked: false });
+                }
+                leader::Action::SendImage { learner } => {
+                    self.stream(LinkId::of(learner), Piece::Image { cursor: None });
+                }
+                leader::Action::Locate { learner, zxid } => {
+                    step.actions.push(Action::Locate { link: LinkId::of(learner), zxid });
+                }
+                leader::Action::Close { learner, reason } => {
+                    log::warn!(
+                        "Closing the connection of learner {}: {reason:?}",
+                        self.learner_name(learner)
+                    );
+                    self.close_link(step, LinkId::of(learner));
+                }
+                leader::Action::PersistAcceptedEpoch(epoch) => self.persist(step, EpochFile::Accepted, epoch),
+                leader::Action::PersistCurrentEpoch(epoch) => self.persist(step, EpochFile::Current, epoch),
+                leader::Action::Append(entry) => self.append(step, entry),
+                leader::Action::Commit(entry) => step.server.committable(entry.zxid),
+                leader::Action::Activate { zxid, designated } => self.activate(step, zxid, designated),
+                leader::Action::Serve { epoch } => {
+                    let Role::Leading { since, .. } = self.role else { return };
+                    let now = step.now.mono;
+                    log::info!(
+                        "LEADING in epoch {epoch} from {} on, {} ms after the election, {} ms without a leader",
+                        step.server.last_zxid(),
+                        now.millis_since(since),
+                        now.millis_since(self.without_leader_since)
+                    );
+                    self.show_config(step);
+                    step.server.serve(step.now, Serving::Leading, Some(epoch.first()));
+                    self.take_leaders_views(step);
+                    self.elect(step, elector::Event::Server(election::Event::Synced { epoch: epoch.0 }));
+                }
+                leader::Action::Request { learner, request } => {
+                    step.server.forwarded(step.now, learner, &request);
+                }
+                leader::Action::Touch { touched } => step.server.touched(step.now, &touched),
+                leader::Action::Revalidate { learner, session, timeout_ms } => {
+                    let valid = step.server.revalidate(step.now, learner, session, timeout_ms);
+                    answers.push(leader::Event::Revalidated { learner, session, valid });
+                }
+                leader::Action::SyncDone => step.server.sync_done(),
+                leader::Action::StepDown(reason) => {
+                    return self.end_role(step, &reason.to_string(), false);
+                }
+            }
+        }
+        for answer in answers {
+            self.lead(step, answer);
+        }
+    }
+
+    /// How a learner is brought to this server's history and how long that takes, for the operator.
+    fn note_sync(&mut self, step: &mut Step<'_>, learner: LearnerId, packet: &Packet) {
+        let now = step.now.mono;
+        let Some(link) = self.links.get_mut(&LinkId::of(learner)) else { return };
+        let metrics = &mut step.server.metrics;
+        let plan = match packet {
+            Packet::Diff { .. } => {
+                metrics.diff_count += 1;
+                "DIFF"
+            }
+            Packet::Trunc { .. } => {
+                metrics.diff_count += 1;
+                "TRUNC"
+            }
+            Packet::Snap { .. } => {
+                metrics.snap_count += 1;
+                "SNAP"
+            }
+            Packet::UpToDate => {
+                let (plan, since) = (link.plan, link.since);
+                let name = self.learner_name(learner);
+                log::info!(
+                    "Learner {name} is in step: {plan}, {} ms after connecting",
+                    now.millis_since(since)
+                );
+                return;
+            }
+            _ => return,
+        };
+        link.plan = plan;
+        log::info!("Learner {} is sent {packet:?}", self.learner_name(learner));
+    }
+
+    fn learner_name(&self, learner: LearnerId) -> String {
+        let known = self.leader().and_then(|leader| leader.sid_of(learner));
+        known.map_or_else(|| format!("without a name ({})", learner.0), |sid| sid.to_string())
+    }
+
+    pub(super) fn on_log_piece(
+        &mut self,
+        step: &mut Step<'_>,
+        link: LinkId,
+        entries: Vec<(Zxid, Box<[u8]>)>,
+        end: bool,
+    ) {
+        let Some(to) = self.links.get_mut(&link) else { return };
+        if !to.log_piece(entries, end) {
+            return;
+        }
+        self.list(link);
+        self.lead(step, leader::Event::Progress { learner: link.learner() });
+    }
+}

@@ -1,0 +1,239 @@
+//! Following and observing: what a [`Learner`] wants done.
+
+use super::links::Link;
+use super::{Action, DIALS_MAX, LinkId, Member, Role, Step};
+use crate::ids::{ServerId, Zxid};
+use crate::quorum::election;
+use crate::quorum::elector;
+use crate::quorum::image::ImageReader;
+use crate::quorum::membership;
+use crate::quorum::zab::learner::{self, Learner};
+use crate::quorum::zab::packet::Packet;
+use crate::server::{Forward, Serving};
+use crate::state::Sink;
+use crate::storage::EpochFile;
+use crate::tree::{TreeLoader, TreeOptions};
+use crate::wire::address::HostPort;
+use crate::wire::quorum::Misbehaved;
+use crate::wire::quorum::packet::FromLeader;
+
+/// An image on its way into memory.
+pub(super) struct Loading {
+    reader: ImageReader,
+    sink: Sink,
+    zxid: Zxid,
+}
+
+impl Loading {
+    fn new(zxid: Zxid, field_max: usize, options: TreeOptions) -> Loading {
+        Loading { reader: ImageReader::new(field_max), sink: Sink::new(options), zxid }
+    }
+}
+
+impl Member {
+    pub(super) fn begin_to_follow(&mut self, step: &mut Step<'_>, leader: ServerId) {
+        let observer = self.views().role_of(self.settings.me) == membership::Role::Observer;
+        let give_up_at = step.now.mono + self.settings.connect_timeout;
+        self.role = Role::Connecting { leader, observer, dials: 0, give_up_at, retry_at: None };
+        self.dial_leader(step);
+    }
+
+    pub(super) fn dial_leader(&mut self, step: &mut Step<'_>) {
+        let Role::Connecting { leader, dials, retry_at, .. } = &mut self.role else { return };
+        let leader = *leader;
+        *dials += 1;
+        *retry_at = None;
+        let addresses = self.quorum_addresses(leader);
+        if addresses.is_empty() {
+            return self.end_role(step, &format!("server {leader} has no address in the membership"), false);
+        }
+        step.actions.push(Action::DialLeader { addresses });
+    }
+
+    pub(super) fn quorum_addresses(&self, sid: ServerId) -> Vec<HostPort> {
+        let servers = &self.views().committed().servers;
+        servers.get(&sid).map_or(Vec::new(), |server| {
+            let at = server.addresses.iter();
+            at.map(|at| HostPort { host: at.host.clone(), port: at.quorum_port }).collect()
+        })
+    }
+
+    pub(super) fn on_dial_failed(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let Role::Connecting { leader, dials, give_up_at, retry_at, .. } = &mut self.role else { return };
+        if *dials >= DIALS_MAX || now >= *give_up_at {
+            let why = format!("server {leader} does not accept connections on its quorum port");
+            return self.end_role(step, &why, false);
+        }
+        *retry_at = Some(now + self.settings.connect_delay);
+    }
+
+    pub(super) fn on_connect_timeout(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let Role::Connecting { leader, give_up_at, retry_at, .. } = &self.role else { return };
+        if now >= *give_up_at {
+            let why = format!("server {leader} could not be connected to in time");
+            self.end_role(step, &why, false);
+        } else if retry_at.is_some_and(|at| at <= now) {
+            self.dial_leader(step);
+        }
+    }
+
+    pub(super) fn on_leader_dialed(&mut self, step: &mut Step<'_>, link: LinkId) {
+        let Role::Connecting { leader, observer, .. } = self.role else {
+            return step.actions.push(Action::CloseLink(link));
+        };
+        let now = step.now.mono;
+        let start = learner::Start {
+            sid: self.settings.me,
+            observer,
+            config_version: self.views().committed().version,
+            accepted_epoch: self.epochs.accepted,
+            current_epoch: self.epochs.current,
+            last_zxid: if self.may_vote { step.server.last_zxid() } else { Zxid(-1) },
+        };
+        self.links.insert(link, Link::new(now));
+        let mut actions = Vec::new();
+        let learner = Box::new(Learner::new(now, start, self.settings.limits, &mut actions));
+        self.role = Role::Learning { learner, link, leader, observer, since: now, loading: None };
+        self.carry_out_learner(step, actions);
+    }
+
+    pub(super) fn learn(&mut self, step: &mut Step<'_>, event: learner::Event) {
+        let Role::Learning { learner, .. } = &mut self.role else { return };
+        let mut actions = Vec::new();
+        learner.handle(step.now.mono, event, &mut actions);
+        self.carry_out_learner(step, actions);
+    }
+
+    /// Bytes of the leader: packets, or the image that one of them announced. Returns how many were taken.
+    pub(super) fn hear_leader(&mut self, step: &mut Step<'_>, bytes: &[u8]) -> Result<usize, Misbehaved> {
+        let mut at = 0;
+        loop {
+            let Role::Learning { loading, .. } = &mut self.role else { return Ok(bytes.len()) };
+            if let Some(image) = loading {
+                let fed = image.reader.feed(&bytes[at..], &mut image.sink)?;
+                at += fed.consumed;
+                if !fed.done {
+                    self.learn(step, learner::Event::ImageBytes);
+                    return Ok(at);
+                }
+                let Some(image) = loading.take() else { unreachable!("looked at above") };
+                let Loading { sink, zxid, .. } = *image;
+                step.server.replace_state(sink.loader.finish(zxid), sink.sessions);
+                self.learn(step, learner::Event::ImageLoaded);
+                continue;
+            }
+            let Some((packet, len)) = FromLeader::decode(&bytes[at..], self.settings.field_max)? else {
+                return Ok(at);
+            };
+            at += len;
+            let packet = Packet::from_leader(&packet)?;
+            self.note_plan(&packet);
+            if matches!(packet, Packet::Ping { .. }) {
+                for (session, timeout_ms) in step.server.take_touched() {
+                    self.learn(step, learner::Event::Touched { session, timeout_ms });
+                }
+            }
+            self.learn(step, learner::Event::Packet(packet));
+        }
+    }
+
+    /// How the leader brings this server to its history, for the operator.
+    fn note_plan(&self, packet: &Packet) {
+        let Role::Learning { leader, .. } = &self.role else { return };
+        match packet {
+            Packet::Diff { zxid } => log::info!("Server {leader} sends a DIFF to {zxid}"),
+            Packet::Trunc { zxid } => {
+                log::warn!("Server {leader} tells this one to truncate its log to {zxid}");
+            }
+            Packet::Snap { zxid } => log::info!("Server {leader} sends a snapshot at {zxid}"),
+            _ => {}
+        }
+    }
+
+    pub(super) fn pump_learner(&mut self, step: &mut Step<'_>) {
+        let mut forwards = Vec::new();
+        step.server.take_forwards(&mut forwards);
+        for forward in forwards {
+            self.learn(
+                step,
+                match forward {
+                    Forward::Request(request) => learner::Event::Forward(request),
+                    Forward::Revalidate { session, timeout_ms } => {
+                        learner::Event::Revalidate { session, timeout_ms }
+                    }
+                },
+            );
+        }
+    }
+
+    fn carry_out_learner(&mut self, step: &mut Step<'_>, actions: learner::Actions) {
+        let mut synced = None;
+        for action in actions {
+            let Role::Learning { link, leader, since, loading, .. } = &mut self.role else { return };
+            let (link, leader, since) = (*link, *leader, *since);
+            match action {
+                learner::Action::Send(packet) => self.send(link, &packet),
+                learner::Action::PersistAcceptedEpoch(epoch) => {
+                    self.persist(step, EpochFile::Accepted, epoch);
+                }
+                learner::Action::PersistCurrentEpoch(epoch) => self.persist(step, EpochFile::Current, epoch),
+                learner::Action::Truncate { to } => self.load_state(step, Some(to)),
+                learner::Action::LoadImage { zxid } => {
+                    let options = step.server.options().rules.tree;
+                    *loading = Some(Box::new(Loading::new(zxid, self.settings.field_max, options)));
+                    self.window.clear();
+                    self.unapplied.clear();
+                    step.actions.push(Action::ImageBegins);
+                    // Not both trees at a time: the old one is on disk if this comes to nothing.
+                    step.server.replace_state(TreeLoader::new(options).finish(Zxid::ZERO), Vec::new());
+                }
+                learner::Action::SaveImage { through } => {
+                    self.jobs += 1;
+                    (self.appended, self.synced) = (through, through);
+                    step.actions.push(Action::SaveImage { through });
+                }
+                learner::Action::Append(entry) => self.append(step, entry),
+                learner::Action::SyncLog { through } => {
+                    if self.synced >= through {
+                        synced = Some(through);
+                    }
+                }
+                learner::Action::Commit(entry) => {
+                    self.window.push(entry.clone());
+                    match step.server.serving() {
+                        Serving::No => step.server.apply_now(&entry.payload),
+                        _ => step.server.committed(entry),
+                    }
+                }
+                learner::Action::Activate { zxid, designated } => self.activate(step, zxid, designated),
+                learner::Action::Serve { epoch, config } => {
+                    let now = step.now.mono;
+                    log::info!(
+                        "In step with server {leader} at {} in epoch {epoch}, {} ms after connecting, {} ms without a leader",
+                        step.server.last_zxid(),
+                        now.millis_since(since),
+                        now.millis_since(self.without_leader_since)
+                    );
+                    self.show_config(step);
+                    step.server.serve(step.now, Serving::Learning, None);
+                    self.elect(step, elector::Event::Server(election::Event::Synced { epoch: epoch.0 }));
+                    if let Some(config) = config {
+                        self.adopt_config(step, &config);
+                    }
+                }
+                learner::Action::SyncDone => step.server.sync_done(),
+                learner::Action::Revalidated { session, valid } => {
+                    step.server.revalidated(session, valid);
+                }
+                learner::Action::End { reason, reload } => {
+                    return self.end_role(step, &reason.to_string(), reload);
+                }
+            }
+        }
+        if let Some(through) = synced {
+            self.learn(step, learner::Event::LogSynced { through });
+        }
+    }
+}

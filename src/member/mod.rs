@@ -1,0 +1,685 @@
+//! A member of an ensemble: elections, roles and links around one [`Server`].
+//!
+//! A member looks for a leader, leads or follows, and looks again; this is where the machines of [`quorum`](crate::quorum)
+//! meet the server's. Like them it is handed time and events and pushes actions for its shell.
+//!
+//! ```text
+//!            Elected: me                     Elected: another
+//!   Leading <------------- Looking -------------------> Connecting ---> Learning
+//!      |                      ^                             |              |
+//!      +----> Settling -------+<----------------------------+<- Settling <-+
+//! ```
+//!
+//! | role | is left when |
+//! |---|---|
+//! | [`Role::Looking`] | the elector knows a leader |
+//! | [`Role::Connecting`] | the leader's quorum port answers, or does not for too long |
+//! | [`Role::Learning`] | the [`Learner`] ends: disconnected, silence, a broken stream |
+//! | [`Role::Leading`] | the [`Leader`] steps down |
+//! | [`Role::Settling`] | the log is drained, no helper job is under way, and the tree has all that the log has |
+//!
+//! # Invariants
+//!
+//! 1. A member votes with the end of its log, and its tree then is that log: nothing is under way to the disk, nothing
+//!    logged is unapplied, nothing applied is unlogged (ZOOKEEPER-2845, 3642, 4712).
+//! 2. Clients are served only between a role's `Serve` and its end.
+//! 3. No completion of one role reaches the next: [`Role::Settling`] waits for all of them.
+//! 4. What is queued for one link is bounded; a learner beyond the bound is closed.
+
+mod lead;
+mod learn;
+mod links;
+mod reconfigure;
+
+pub use links::LinkId;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+
+use self::learn::Loading;
+use self::links::Link;
+use crate::admin::views::Mode;
+use crate::ids::{ServerId, Zxid};
+use crate::quorum::connections::{self, ConnId, Connections};
+use crate::quorum::election::{self, Election, Pace, PeerState};
+use crate::quorum::elector::{self, Elector};
+use crate::quorum::views::Views;
+use crate::quorum::zab::leader::{self, Leader};
+use crate::quorum::zab::learner::{self, Learner};
+use crate::quorum::zab::packet::Entry;
+use crate::quorum::zab::window::{CommittedLog, Meeting};
+use crate::quorum::zab::{Epoch, Limits};
+use crate::server::{Server, Serving};
+use crate::state::{Epochs, State};
+use crate::storage::EpochFile;
+use crate::time::{Instant, Millis, Now};
+use crate::wire::address::HostPort;
+
+/// How often a learner tries to reach the leader before it looks again (`Learner.connectToLeader`).
+const DIALS_MAX: u32 = 5;
+
+/// How long a leader that hands over waits for a voter that has everything.
+const HAND_OVER_MAX: Millis = Millis(1000);
+
+/// What a member must know of its configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub me: ServerId,
+    /// The committed membership and the last one seen.
+    pub views: Views,
+    pub limits: Limits,
+    pub pace: Pace,
+    /// `multiAddress.enabled`.
+    pub several_addresses: bool,
+    /// For the opener of an election connection to say who it is.
+    pub greeting_timeout: Millis,
+    pub reconfig_enabled: bool,
+    /// Largest field of a quorum packet in bytes (`jute.maxbuffer` + extrasize).
+    pub field_max: usize,
+    /// Time for all attempts to reach a new leader (`connectToLearnerMasterLimit`, else `initLimit`).
+    pub connect_timeout: Millis,
+    /// Between two attempts (`leaderConnectDelayDuringRetryMs`).
+    pub connect_delay: Millis,
+    /// See [`leader::Options`].
+    pub snap_syncs_max: usize,
+    pub diff_syncs_max: usize,
+    pub force_snap: bool,
+    /// Transactions kept in memory for learners that are not far behind (`commitLogCount`).
+    pub committed_log_max: usize,
+    /// With `readonlymode.enabled`: how long to look before clients are served without a leader.
+    pub read_only_after: Option<Millis>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Something about the sockets of election connections.
+    Election(connections::Event<'a>),
+    /// A learner has connected to the quorum port.
+    LearnerConnected(LinkId),
+    /// The answers to [`Action::DialLeader`].
+    LeaderDialed(LinkId),
+    LeaderDialFailed,
+    Received {
+        link: LinkId,
+        bytes: &'a [u8],
+    },
+    Closed(LinkId),
+    /// The quorum port could not be bound.
+    CannotListen,
+    /// The log is on disk up to here.
+    LogSynced {
+        through: Zxid,
+    },
+    EpochPersisted(EpochFile),
+    /// The answer to [`Action::LoadState`].
+    StateLoaded(Box<State>),
+    /// The answer to [`Action::SaveImage`].
+    ImageSaved,
+    /// The answer to [`Action::Locate`].
+    Located {
+        link: LinkId,
+        meeting: Option<Meeting>,
+    },
+    /// The answer to [`Action::OpenLog`] and [`Action::NextPiece`]: transactions in order.
+    LogPiece {
+        link: LinkId,
+        entries: Vec<(Zxid, Box<[u8]>)>,
+        end: bool,
+    },
+    /// The log files have a gap in what was to be read.
+    LogBroken(LinkId),
+    /// Another server shall lead, if this one does.
+    HandOver,
+    /// [`Member::next_timeout`] has passed.
+    Timeout,
+}
+
+/// What the shell must do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Connect an election connection to the first address that answers, names looked up anew.
+    DialElection {
+        to: ServerId,
+        addresses: Vec<HostPort>,
+    },
+    SendElection {
+        conn: ConnId,
+        bytes: Vec<u8>,
+    },
+    /// Once what was to be sent has left.
+    CloseElection {
+        conn: ConnId,
+    },
+    /// Bind the quorum port.
+    Listen {
+        addresses: Vec<HostPort>,
+    },
+    StopListening,
+    /// Try all of them once. An attempt that is still under way is given up, and not answered any more.
+    DialLeader {
+        addresses: Vec<HostPort>,
+    },
+    /// At once.
+    CloseLink(LinkId),
+    Append(Entry),
+    /// Make durable.
+    PersistEpoch(EpochFile, i64),
+    /// Close the log; take back everything above the zxid, durably, if there is one; load the state anew and open the
+    /// log behind it.
+    LoadState {
+        truncate_to: Option<Zxid>,
+    },
+    /// The tree is about to be replaced: give up a snapshot that is being written.
+    ImageBegins,
+    /// Cut the log above the zxid, then write the tree as a snapshot, file and directory synced; then open the log
+    /// behind it.
+    SaveImage {
+        through: Zxid,
+    },
+    /// The memberships, committed and last seen, are these now: they belong into the configuration files, and this
+    /// server's own ports are where they say.
+    Membership(Box<Views>),
+    /// Look for a position in the log files.
+    Locate {
+        link: LinkId,
+        zxid: Zxid,
+    },
+    /// Read the transactions between the two from the log files, the first piece now.
+    OpenLog {
+        link: LinkId,
+        after: Zxid,
+        before: Zxid,
+    },
+    NextPiece(LinkId),
+}
+
+/// What a member does in its ensemble.
+enum Role {
+    Looking {
+        since: Instant,
+        /// When clients that want nothing but reads are let in.
+        read_only_at: Option<Instant>,
+    },
+    Connecting {
+        leader: ServerId,
+        observer: bool,
+        dials: u32,
+        give_up_at: Instant,
+        /// `None` while an attempt is under way.
+        retry_at: Option<Instant>,
+    },
+    Learning {
+        learner: Box<Learner>,
+        link: LinkId,
+        leader: ServerId,
+        observer: bool,
+        since: Instant,
+        /// There while the bytes of an image come in.
+        loading: Option<Box<Loading>>,
+    },
+    Leading {
+        leader: Box<Leader>,
+        since: Instant,
+    },
+    /// A role is over. `reload`: the tree is not what the disk has.
+    Settling {
+        reload: bool,
+    },
+}
+
+/// The machine.
+pub struct Member {
+    settings: Settings,
+    elector: Elector,
+    role: Role,
+    links: BTreeMap<LinkId, Link>,
+    /// Links with output, for the shell.
+    ready: Vec<LinkId>,
+    epochs: Epochs,
+    /// An empty database that was not made on purpose has no vote (`db.autocreate=false`).
+    may_vote: bool,
+    /// The newest transactions, while no leader has them.
+    window: CommittedLog,
+    /// The end of the log, and what of it is on disk.
+    appended: Zxid,
+    synced: Zxid,
+    /// In the log and perhaps not in the tree.
+    unapplied: VecDeque<Entry>,
+    /// Jobs of the helper whose end the next role must not see.
+    jobs: usize,
+    /// Who leads next by a reconfiguration, without an election.
+    designated: Option<ServerId>,
+    /// Set while this server is to hand its leadership over: until when it waits for a successor.
+    handing_over: Option<Instant>,
+    /// When this server had a leader last, for the time without one.
+    without_leader_since: Instant,
+}
+
+/// What every step works on.
+struct Step<'a> {
+    now: Now,
+    server: &'a mut Server,
+    actions: &'a mut Vec<Action>,
+}
+
+impl Member {
+    /// A member on a loaded state, which is in the server already. It begins to look for a leader.
+    pub fn new(
+        now: Now,
+        settings: Settings,
+        epochs: Epochs,
+        state: Loaded,
+        server: &mut Server,
+        actions: &mut Vec<Action>,
+    ) -> Member {
+        let election =
+            Election::new(settings.me, settings.views.clone(), settings.reconfig_enabled, settings.pace);
+        let connections = Connections::new(
+            settings.me,
+            settings.views.clone(),
+            settings.several_addresses,
+            settings.greeting_timeout,
+        );
+        let mut member = Member {
+            elector: Elector::new(election, connections),
+            role: Role::Settling { reload: false },
+            links: BTreeMap::new(),
+            ready: Vec::new(),
+            epochs,
+            may_vote: state.may_vote,
+            window: CommittedLog::new(settings.committed_log_max),
+            appended: server.last_zxid(),
+            synced: server.last_zxid(),
+            unapplied: VecDeque::new(),
+            jobs: 0,
+            designated: None,
+            handing_over: None,
+            without_leader_since: now.mono,
+            settings,
+        };
+        member.take_window(state.newest);
+        server.stop_serving();
+        member.settle(&mut Step { now, server, actions });
+        member
+    }
+
+    /// The only way in, besides [`Member::pump`].
+    pub fn handle(&mut self, now: Now, event: Event<'_>, server: &mut Server, actions: &mut Vec<Action>) {
+        let step = &mut Step { now, server, actions };
+        match event {
+            Event::Election(event) => self.elect(step, elector::Event::Network(event)),
+            Event::LearnerConnected(link) => self.on_learner(step, link),
+            Event::LeaderDialed(link) => self.on_leader_dialed(step, link),
+            Event::LeaderDialFailed => self.on_dial_failed(step),
+            Event::Received { link, bytes } => self.on_bytes(step, link, bytes),
+            Event::Closed(link) => self.on_closed(step, link),
+            Event::CannotListen => {
+                if matches!(self.role, Role::Leading { .. }) {
+                    self.end_role(step, "the quorum port cannot be bound", false);
+                }
+            }
+            Event::LogSynced { through } => {
+                self.synced = self.synced.max(through);
+                match &self.role {
+                    Role::Leading { .. } => self.lead(step, leader::Event::LogSynced { through }),
+                    Role::Learning { .. } => self.learn(step, learner::Event::LogSynced { through }),
+                    _ => self.settle(step),
+                }
+            }
+            Event::EpochPersisted(file) => self.on_epoch_persisted(step, file),
+            Event::StateLoaded(state) => self.on_state_loaded(step, *state),
+            Event::ImageSaved => {
+                self.jobs -= 1;
+                match &self.role {
+                    Role::Learning { .. } => {
+                        self.may_vote = true;
+                        self.learn(step, learner::Event::ImageSaved);
+                    }
+                    _ => self.settle(step),
+                }
+            }
+            Event::Located { link, meeting } => {
+                self.lead(step, leader::Event::Located { learner: link.learner(), meeting });
+            }
+            Event::LogPiece { link, entries, end } => self.on_log_piece(step, link, entries, end),
+            Event::LogBroken(link) => self.lead(step, leader::Event::LogBroken { learner: link.learner() }),
+            Event::HandOver => self.begin_hand_over(step),
+            Event::Timeout => self.on_timeout(step),
+        }
+    }
+
+    /// Once a turn, after clients were heard and commits applied: what the server made goes into the role.
+    pub fn pump(&mut self, now: Now, server: &mut Server, actions: &mut Vec<Action>) {
+        let applied = server.last_zxid();
+        while self.unapplied.pop_front_if(|entry| entry.zxid <= applied).is_some() {}
+        let step = &mut Step { now, server, actions };
+        match &self.role {
+            Role::Leading { .. } => self.pump_leader(step),
+            Role::Learning { .. } => self.pump_learner(step),
+            _ => {}
+        }
+        self.close_overflown(step);
+        self.hand_over(step);
+    }
+
+    /// When to send [`Event::Timeout`].
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let role = match &self.role {
+            Role::Looking { read_only_at, .. } => *read_only_at,
+            Role::Connecting { retry_at, give_up_at, .. } => Some(retry_at.unwrap_or(*give_up_at)),
+            Role::Learning { learner, .. } => learner.next_timeout(),
+            Role::Leading { leader, .. } => leader.next_timeout(),
+            Role::Settling { .. } => None,
+        };
+        role.into_iter().chain(self.elector.next_timeout()).chain(self.handing_over).min()
+    }
+
+    /// What clients are served as; `None` while they are not.
+    pub fn mode(&self, server: &Server) -> Option<Mode> {
+        match (server.serving(), &self.role) {
+            (Serving::No, _) => None,
+            (Serving::ReadOnly, _) => Some(Mode::ReadOnly),
+            (_, Role::Leading { .. }) => Some(Mode::Leader),
+            (_, Role::Learning { observer: true, .. }) => Some(Mode::Observer),
+            _ => Some(Mode::Follower),
+        }
+    }
+
+    /// As elections know this server.
+    pub fn state(&self) -> PeerState {
+        self.elector.election().state()
+    }
+
+    pub fn epochs(&self) -> Epochs {
+        self.epochs
+    }
+
+    pub fn views(&self) -> &Views {
+        self.elector.election().views()
+    }
+
+    /// The leader, if this server is it.
+    pub fn leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Leading { leader, .. } => Some(leader),
+            _ => None,
+        }
+    }
+
+    /// The leader that this server follows or is, once it is in step.
+    pub fn leader_id(&self) -> Option<ServerId> {
+        match &self.role {
+            Role::Leading { leader, .. } if leader.serving().is_some() => Some(self.settings.me),
+            Role::Learning { learner, leader, .. } if learner.serving().is_some() => Some(*leader),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is under way to the disk and no role holds the member: it may stop.
+    pub fn is_looking(&self) -> bool {
+        matches!(self.role, Role::Looking { .. })
+    }
+
+    fn take_window(&mut self, newest: VecDeque<(Zxid, Box<[u8]>)>) {
+        self.window.clear();
+        for (zxid, payload) in newest {
+            self.window.push(Entry { zxid, payload: payload.into() });
+        }
+    }
+
+    fn elect(&mut self, step: &mut Step<'_>, event: elector::Event<'_>) {
+        let mut actions = Vec::new();
+        self.elector.handle(step.now.mono, event, &mut actions);
+        for action in actions {
+            match action {
+                elector::Action::Dial { to, addresses } => {
+                    step.actions.push(Action::DialElection { to, addresses });
+                }
+                elector::Action::Send { conn, bytes } => {
+                    step.actions.push(Action::SendElection { conn, bytes });
+                }
+                elector::Action::Close { conn, why } => {
+                    log::debug!("Closing an election connection: {why:?}");
+                    step.actions.push(Action::CloseElection { conn });
+                }
+                elector::Action::Elected { state, leader, supporters } => {
+                    self.on_elected(step, state, leader, &supporters);
+                }
+                elector::Action::Adopt { membership, restart } => {
+                    let effect = match restart {
+                        true => "its members are others: the election begins again",
+                        false => "the members are the same",
+                    };
+                    log::info!("A peer has a newer membership, version {:x}; {effect}", membership.version);
+                    step.actions.push(Action::Membership(Box::new(self.views().clone())));
+                }
+                elector::Action::VoterLooks(sid) => log::debug!("Voter {sid} looks for a leader"),
+            }
+        }
+    }
+
+    fn on_elected(
+        &mut self,
+        step: &mut Step<'_>,
+        state: PeerState,
+        leader: ServerId,
+        supporters: &[ServerId],
+    ) {
+        let Role::Looking { since, .. } = self.role else { return };
+        step.server.stop_serving();
+        let now = step.now.mono;
+        let took = now.millis_since(since);
+        step.server.metrics.election_time.add_ms(took);
+        let vote = self.elector.election().current_vote();
+        log::info!(
+            "{}: server {leader} was elected in {took} ms, round {}, its zxid {}, epoch {:#x}, supported by {supporters:?}",
+            state_name(state),
+            self.elector.election().round(),
+            vote.zxid,
+            vote.epoch
+        );
+        match state {
+            PeerState::Leading => self.begin_to_lead(step),
+            PeerState::Looking | PeerState::Unknown(_) => {}
+            PeerState::Following | PeerState::Observing => self.begin_to_follow(step, leader),
+        }
+    }
+
+    /// The present role is over: clients and peers are let go, and the log is drained before anything else.
+    fn end_role(&mut self, step: &mut Step<'_>, why: &str, reload: bool) {
+        let name = self.role.name();
+        log::warn!("No longer {name}: {why}");
+        step.server.stop_serving();
+        self.close_links(step);
+        self.without_leader_since = step.now.mono;
+        self.handing_over = None;
+        match mem::replace(&mut self.role, Role::Settling { reload }) {
+            Role::Leading { leader, .. } => {
+                step.actions.push(Action::StopListening);
+                self.window = leader.into_committed_log();
+            }
+            Role::Learning { loading: Some(_), .. } => self.role = Role::Settling { reload: true },
+            _ => {}
+        }
+        self.settle(step);
+    }
+
+    /// Goes on to look for a leader once everything of the last role is on disk and applied.
+    fn settle(&mut self, step: &mut Step<'_>) {
+        let Role::Settling { reload } = &mut self.role else { return };
+        if self.jobs > 0 || self.synced < self.appended {
+            return;
+        }
+        if mem::take(reload) {
+            self.load_state(step, None);
+            return;
+        }
+        let applied = step.server.last_zxid();
+        for entry in mem::take(&mut self.unapplied) {
+            if entry.zxid > applied {
+                step.server.apply_now(&entry.payload);
+                self.window.push(entry);
+            }
+        }
+        let last_zxid = step.server.last_zxid();
+        // Who has a transaction of an epoch has all that its leader began with; a crash may have come between the
+        // image that has it and the file that says so (ZOOKEEPER-2307, 2354).
+        let epoch = Epoch::of(last_zxid);
+        if epoch > self.epochs.current && epoch <= self.epochs.accepted {
+            return self.persist(step, EpochFile::Current, epoch);
+        }
+        let now = step.now.mono;
+        if let Some(leader) = self.designated.take() {
+            return match leader == self.settings.me {
+                true => self.begin_to_lead(step),
+                false => self.begin_to_follow(step, leader),
+            };
+        }
+        self.role = Role::Looking {
+            since: now,
+            read_only_at: self.settings.read_only_after.map(|after| now + after),
+        };
+        step.server.metrics.looking_count += 1;
+        let zxid = if self.may_vote { last_zxid } else { Zxid(-1) };
+        let epoch = self.epochs.current.0;
+        log::info!("LOOKING: last zxid {zxid}, epoch {epoch:#x}");
+        self.elect(step, elector::Event::Server(election::Event::Look { zxid, epoch }));
+    }
+
+    fn persist(&mut self, step: &mut Step<'_>, file: EpochFile, epoch: Epoch) {
+        // Known from here on: the machines wait for the file before they say anything about it.
+        match file {
+            EpochFile::Current => self.epochs.current = epoch,
+            EpochFile::Accepted => self.epochs.accepted = epoch,
+        }
+        self.jobs += 1;
+        step.actions.push(Action::PersistEpoch(file, epoch.0));
+    }
+
+    fn on_epoch_persisted(&mut self, step: &mut Step<'_>, file: EpochFile) {
+        self.jobs -= 1;
+        match &self.role {
+            Role::Leading { .. } => self.lead(
+                step,
+                match file {
+                    EpochFile::Accepted => leader::Event::AcceptedEpochPersisted,
+                    EpochFile::Current => leader::Event::CurrentEpochPersisted,
+                },
+            ),
+            Role::Learning { .. } => self.learn(
+                step,
+                match file {
+                    EpochFile::Accepted => learner::Event::AcceptedEpochPersisted,
+                    EpochFile::Current => learner::Event::CurrentEpochPersisted,
+                },
+            ),
+            _ => self.settle(step),
+        }
+    }
+
+    fn load_state(&mut self, step: &mut Step<'_>, truncate_to: Option<Zxid>) {
+        self.jobs += 1;
+        self.unapplied.clear();
+        step.actions.push(Action::ImageBegins);
+        step.actions.push(Action::LoadState { truncate_to });
+    }
+
+    fn on_state_loaded(&mut self, step: &mut Step<'_>, state: State) {
+        self.jobs -= 1;
+        self.take_window(state.newest);
+        step.server.replace_state(state.tree, state.sessions);
+        let last_zxid = step.server.last_zxid();
+        (self.appended, self.synced) = (last_zxid, last_zxid);
+        match &self.role {
+            Role::Learning { .. } => self.learn(step, learner::Event::Truncated),
+            _ => self.settle(step),
+        }
+    }
+
+    fn append(&mut self, step: &mut Step<'_>, entry: Entry) {
+        self.note_reconfig(step, &entry);
+        self.appended = entry.zxid;
+        self.unapplied.push_back(entry.clone());
+        step.actions.push(Action::Append(entry));
+    }
+
+    /// Writes are no longer taken; once everything is committed and a voter has all of it, that one is to lead.
+    fn begin_hand_over(&mut self, step: &mut Step<'_>) {
+        if self.leader().is_some_and(|leader| leader.serving().is_some()) {
+            step.server.pause_writes();
+            self.handing_over = Some(step.now.mono + HAND_OVER_MAX);
+        }
+    }
+
+    fn hand_over(&mut self, step: &mut Step<'_>) {
+        let Some(until) = self.handing_over else { return };
+        match self.leader().and_then(Leader::successor) {
+            Some(successor) => {
+                self.elect(step, elector::Event::Server(election::Event::Favour(successor)));
+                self.end_role(step, &format!("leadership is handed over to server {successor}"), false);
+            }
+            None if step.now.mono >= until => {
+                self.end_role(step, "leadership is given up, and no voter has all of the history", false);
+            }
+            None => {}
+        }
+    }
+
+    fn on_timeout(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.elector.next_timeout()) {
+            self.elect(step, elector::Event::Timeout);
+        }
+        match &mut self.role {
+            Role::Looking { read_only_at, .. } => {
+                if read_only_at.take_if(|at| *at <= now).is_some() {
+                    log::warn!("No leader was found: serving clients that only read");
+                    step.server.serve(step.now, Serving::ReadOnly, None);
+                }
+            }
+            Role::Connecting { .. } => self.on_connect_timeout(step),
+            Role::Learning { learner, .. } => {
+                if due(learner.next_timeout()) {
+                    self.learn(step, learner::Event::Timeout);
+                }
+            }
+            Role::Leading { leader, .. } => {
+                if due(leader.next_timeout()) {
+                    self.lead(step, leader::Event::Timeout);
+                }
+            }
+            Role::Settling { .. } => {}
+        }
+    }
+}
+
+/// What a member begins with, besides what its server has.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The newest transactions of the log, oldest first.
+    pub newest: VecDeque<(Zxid, Box<[u8]>)>,
+    pub may_vote: bool,
+}
+
+impl Role {
+    fn name(&self) -> &'static str {
+        match self {
+            Role::Looking { .. } => "looking",
+            Role::Connecting { .. } | Role::Learning { observer: false, .. } => "following",
+            Role::Learning { .. } => "observing",
+            Role::Leading { .. } => "leading",
+            Role::Settling { .. } => "settling",
+        }
+    }
+}
+
+fn state_name(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Looking | PeerState::Unknown(_) => "LOOKING",
+        PeerState::Following => "FOLLOWING",
+        PeerState::Leading => "LEADING",
+        PeerState::Observing => "OBSERVING",
+    }
+}
