@@ -4,17 +4,21 @@
 //! client that connects meanwhile waits in the listener's backlog.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::admin::views::{ConfigView, SnapshotView};
-use crate::config::{self, Config, HostPort, Loaded};
+use crate::admin::views::{ConfigView, QuorumConfigView, SnapshotView};
+use crate::config::{self, Config, HostPort, Loaded, Role};
 use crate::ids::ServerId;
+use crate::member::{self, Member};
 use crate::pipeline::Rules;
-use crate::reactor::{Clock, Fatal, Host, Port, Reactor, Service, Settings};
+use crate::quorum::election::Pace;
+use crate::quorum::views::Views;
+use crate::quorum::zab::Limits;
+use crate::reactor::{
+    self, Clock, Fatal, Host, Membership, Parts, PeerSettings, Port, Reactor, Service, Settings,
+};
 use crate::server::{ConnectionTokens, Options, Server};
 use crate::state::{self, LoadSettings};
 use crate::storage::{DataDirs, LoadOptions, LogOptions, StorageError, TxnLog};
@@ -30,6 +34,9 @@ const BACKLOG: u32 = 4096;
 
 /// Silence that ends a connection for metrics; Jetty's default.
 const IDLE: Millis = Millis(30_000);
+
+/// A read-only server begins to serve after a tick, but not sooner than this (`QuorumPeer.run`).
+const READ_ONLY_AFTER_MIN_MS: u64 = 2000;
 
 /// Java's exit code for an AdminServer that cannot start.
 const ADMIN_EXIT_CODE: i32 = 4;
@@ -53,8 +60,8 @@ impl From<StorageError> for Stopped {
     }
 }
 
-/// Runs a standalone server until it is told to stop. `announce` is handed the one line that says where it
-/// listens and where its data is.
+/// Runs a server, alone or in an ensemble, until it is told to stop. `announce` is handed the one line that says where
+/// it listens and where its data is.
 pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopped> {
     let config = &configured.config;
     let clock = Clock::start();
@@ -64,16 +71,11 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
     if let Some(warning) = &lock.warning {
         log::warn!("{warning}");
     }
-    let Some(address) = &config.client_port.address else {
-        return Err(Stopped { line: "clientPort is not set: nobody could connect".into(), exit_code: 2 });
-    };
-    let listener = bind(configured, "clientPort", address, config.client_port.backlog.unwrap_or(BACKLOG))?;
+    let clients = client_port(configured)?;
     let http = http_ports(configured)?;
-    let bound = bound_port(&listener, address);
-    log::info!("binding to port {}:{bound}", shown(&address.host));
 
-    let mut state = state::load(&dirs, &load_settings(config), || Duration::from_nanos(clock.mono().0))?;
-    if !state.may_vote {
+    let mut state = state::load(&dirs, &load_settings(config), || clock.elapsed())?;
+    if !state.may_vote && !config.is_distributed() {
         let line = format!(
             "{}: no data, db.autocreate is false and there is no file `initialize`; run zkServer-initialize.sh",
             dirs.log.display()
@@ -84,33 +86,123 @@ pub fn run(configured: &Loaded, announce: impl FnOnce(&str)) -> Result<(), Stopp
         let with_last_zxid = config.storage.snapshot_last_zxid && config.tree.digests;
         state.write_snapshot(&dirs, config.storage.compression, with_last_zxid)?;
     }
-    let fresh = state.replayed == 0;
+    let snapshot_owed = state.replayed > 0;
+    let epochs = match config.is_distributed() {
+        true => Some(state::epochs(&dirs, state.last_zxid())?),
+        false => None,
+    };
+    let loaded = member::Loaded { newest: state.newest, may_vote: state.may_vote };
     let mut server = Server::new(options(config), state.tree, state.sessions, clock.now());
     server.metrics.startup_txns_loaded.add(state.replayed);
     server.metrics.startup_snap_load_time.add_nanos(nanos(state.snapshot_took));
     server.metrics.startup_txns_load_time.add_nanos(nanos(state.replay_took));
     server.metrics.dbinittime.add_nanos(nanos(state.snapshot_took + state.replay_took));
+    let membership = epochs.map(|epochs| membership(config, &clock, epochs, loaded, &mut server));
     let log = TxnLog::new(&dirs, log_options(config), server.last_zxid());
-    let mut host = Host::new(clock, config_view(configured, &dirs, bound));
+    let (listener, bound) = clients.map_or((None, None), |(listener, at)| (Some(listener), Some(at)));
+    let mut host =
+        Host::new(clock, config_view(configured, &dirs, bound.as_ref().map_or(-1, |at| at.port.into())));
     host.last_snapshot = Some(SnapshotView { zxid: state.snapshot_zxid, at: clock.now().wall });
-    let mut reactor = Reactor::new(server, host, log, &dirs, listener, http, settings(config))?;
-    if !fresh {
-        // As Java does at every start: what was replayed now need not be replayed again.
-        reactor.start_snapshot();
-    }
-    let in_full =
-        |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
-    let apart =
-        if dirs.log == dirs.snap { String::new() } else { format!(", its log in {}", in_full(&dirs.log)) };
-    announce(&format!(
-        "Serval {} is listening on {}:{bound}, its data is in {}{apart}",
-        crate::version::SERVAL,
-        shown(&address.host),
-        in_full(&dirs.snap)
-    ));
+    let parts = Parts { server, membership, host, log, listener, http, snapshot_owed };
+    let mut reactor = Reactor::new(parts, &dirs, settings(config))?;
+    announce(&announcement(config, bound.as_ref(), &dirs));
     reactor.run()?;
     drop(lock);
     Ok(())
+}
+
+/// The client port, bound, and where it is. A member of an ensemble may have none.
+fn client_port(configured: &Loaded) -> Result<Option<(TcpListener, HostPort)>, Stopped> {
+    let config = &configured.config;
+    let Some(address) = &config.client_port.address else {
+        if config.is_distributed() {
+            return Ok(None);
+        }
+        return Err(Stopped { line: "clientPort is not set: nobody could connect".into(), exit_code: 2 });
+    };
+    let listener = bind(configured, "clientPort", address, config.client_port.backlog.unwrap_or(BACKLOG))?;
+    let bound = HostPort { host: address.host.clone(), port: bound_port(&listener, address) };
+    log::info!("binding to port {bound}");
+    Ok(Some((listener, bound)))
+}
+
+fn announcement(config: &Config, clients: Option<&HostPort>, dirs: &DataDirs) -> String {
+    let in_full =
+        |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
+    let serval = crate::version::SERVAL;
+    let listening = match clients {
+        Some(at) => format!("is listening on {at}"),
+        None => "serves no clients (there is no clientPort)".to_string(),
+    };
+    let data = in_full(&dirs.snap);
+    let apart =
+        if dirs.log == dirs.snap { String::new() } else { format!(", its log in {}", in_full(&dirs.log)) };
+    let membership = match config.ensemble.my_id {
+        Some(id) if config.is_distributed() => {
+            format!("; it is server {} of {}", id.0, config.ensemble.membership.servers.len())
+        }
+        _ => String::new(),
+    };
+    format!("Serval {serval} {listening}, its data is in {data}{apart}{membership}")
+}
+
+/// What makes this server a member of its ensemble.
+fn membership(
+    config: &Config,
+    clock: &Clock,
+    epochs: state::Epochs,
+    loaded: member::Loaded,
+    server: &mut Server,
+) -> Membership {
+    let ensemble = &config.ensemble;
+    let me = my_id(config);
+    let tick_ms = config.sessions.tick_time_ms as u64;
+    let ticks = |ticks: u32| Millis(tick_ms * u64::from(ticks));
+    let mut views = Views::new(ensemble.membership.clone());
+    ensemble.last_seen.iter().for_each(|last_seen| views.propose(last_seen.clone()));
+    let settings = member::Settings {
+        me,
+        views,
+        limits: Limits {
+            tick_ms,
+            init_ticks: ensemble.init_limit_ticks.into(),
+            sync_ticks: ensemble.sync_limit_ticks.into(),
+        },
+        pace: Pace {
+            resend_min: Millis(ensemble.election.resend_min_ms),
+            resend_max: Millis(ensemble.election.resend_max_ms),
+            ..Pace::default()
+        },
+        several_addresses: ensemble.multi_address.enabled,
+        greeting_timeout: Millis(ensemble.election.read_timeout_ms),
+        reconfig_enabled: ensemble.reconfig_enabled,
+        field_max: load_options(config).len_max,
+        connect_timeout: ticks(ensemble.connect_limit_ticks),
+        connect_delay: Millis(ensemble.leader.connect_retry_delay_ms),
+        snap_syncs_max: ensemble.leader.snapshot_syncs_max as usize,
+        diff_syncs_max: ensemble.leader.diff_syncs_max as usize,
+        force_snap: false,
+        committed_log_max: ensemble.leader.commit_log_txns as usize,
+        read_only_after: config.read_only_mode.then(|| Millis(tick_ms.max(READ_ONLY_AFTER_MIN_MS))),
+    };
+    let peers = PeerSettings {
+        election_addresses: ensemble.membership.election_addresses(me),
+        on_all_addresses: ensemble.listen_on_all_ips,
+        connect_timeout: Millis(ensemble.election.connect_timeout_ms),
+        bind_attempts: ensemble.election.bind_attempts,
+        keep_alive: ensemble.election.tcp_keep_alive,
+    };
+    let mut actions = Vec::new();
+    let member = Member::new(clock.now(), settings, epochs, loaded, server, &mut actions);
+    Membership { member, actions, peers }
+}
+
+/// By what number this server is known.
+fn my_id(config: &Config) -> ServerId {
+    match config.ensemble.my_id {
+        Some(id) if config.is_distributed() => id,
+        _ => STANDALONE_ID,
+    }
 }
 
 /// The line of a directory that cannot be used begins with the setting that named it.
@@ -192,29 +284,9 @@ fn bind(configured: &Loaded, key: &str, address: &HostPort, backlog: u32) -> Res
         let place = configured.place(key);
         Stopped { line: format!("{place}: cannot listen on {address}: {error}; {advice}"), exit_code: 1 }
     };
-    let listen = |at: SocketAddr| -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if at.is_ipv6() {
-            socket.set_only_v6(!at.ip().is_unspecified())?;
-        }
-        socket.bind(&at.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
-    };
-    if address.is_on_all_addresses() {
-        let v6 = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, address.port));
-        match listen(v6) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Err(fail(e)),
-            // A kernel without IPv6 has no such family.
-            Err(_) => return listen((std::net::Ipv4Addr::UNSPECIFIED, address.port).into()).map_err(fail),
-            Ok(listener) => return Ok(listener),
-        }
-    }
     let mut found = (address.host.as_str(), address.port).to_socket_addrs().map_err(fail)?;
     let at = found.next().ok_or_else(|| fail(io::Error::other("the name has no address")))?;
-    listen(at).map_err(fail)
+    reactor::listen(at, backlog).map_err(fail)
 }
 
 fn nanos(took: Duration) -> u64 {
@@ -222,7 +294,9 @@ fn nanos(took: Duration) -> u64 {
 }
 
 fn load_settings(config: &Config) -> LoadSettings {
-    LoadSettings { files: load_options(config), tree: tree_options(config), newest_max: 0 }
+    let newest_max =
+        if config.is_distributed() { config.ensemble.leader.commit_log_txns as usize } else { 0 };
+    LoadSettings { files: load_options(config), tree: tree_options(config), newest_max }
 }
 
 fn load_options(config: &Config) -> LoadOptions {
@@ -248,8 +322,9 @@ fn tree_options(config: &Config) -> TreeOptions {
         digest: config.tree.digests,
         // TTL nodes are recognised even if making them is switched off. Java takes their owners for sessions
         // then, finds these dead, and deletes the nodes: a flipped setting must not cost data. Session ids
-        // look like TTL owners only on a server 255, and a standalone server is never that.
-        extended_types: true,
+        // look like TTL owners only where there is a server 255.
+        extended_types: config.tree.extended_types
+            || !config.ensemble.membership.servers.contains_key(&ServerId(255)),
         emulate_353_ttl: config.tree.ttl_as_in_353,
     }
 }
@@ -261,7 +336,7 @@ fn options(config: &Config) -> Options {
     // Java scales the bucket by the weight of a global session, so that the setting still counts sessions.
     let scale = u64::from(weight(|weights| weights.global));
     Options {
-        server_id: STANDALONE_ID,
+        server_id: my_id(config),
         tick_ms: config.sessions.tick_time_ms as u64,
         session_timeout_min_ms: config.sessions.timeout_min_ms.max(0) as u32,
         session_timeout_max_ms: config.sessions.timeout_max_ms.max(0) as u32,
@@ -303,7 +378,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         whitelist: config.four_letter_words.clone(),
         compression: config.storage.compression,
-        load_options: load_options(config),
+        load: load_settings(config),
         snapshot_last_zxid: config.storage.snapshot_last_zxid && config.tree.digests,
         snap_count: i64::from(config.storage.snapshot_txns),
         snap_size_limit_kib: config.storage.snapshot_log_bytes.map_or(0, |bytes| (bytes / 1024) as i64),
@@ -314,10 +389,10 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn config_view(configured: &Loaded, dirs: &DataDirs, client_port: u16) -> ConfigView {
+fn config_view(configured: &Loaded, dirs: &DataDirs, client_port: i32) -> ConfigView {
     let config = &configured.config;
     ConfigView {
-        client_port: i32::from(client_port),
+        client_port,
         secure_client_port: -1,
         data_dir: dirs.snap.display().to_string(),
         data_log_dir: dirs.log.display().to_string(),
@@ -326,9 +401,25 @@ fn config_view(configured: &Loaded, dirs: &DataDirs, client_port: u16) -> Config
         min_session_timeout_ms: config.sessions.timeout_min_ms as u32,
         max_session_timeout_ms: config.sessions.timeout_max_ms as u32,
         client_port_listen_backlog: config.client_port.backlog.map_or(-1, |backlog| backlog as i32),
-        server_id: 0,
-        quorum: None,
+        server_id: if config.is_distributed() { my_id(config).0 } else { 0 },
+        quorum: config.is_distributed().then(|| quorum_view(config)),
         file_text: configured.file_text.clone(),
         settings: configured.in_force.clone(),
+    }
+}
+
+/// The membership is filled in when somebody asks: it may change.
+fn quorum_view(config: &Config) -> QuorumConfigView {
+    let ensemble = &config.ensemble;
+    let own = ensemble.membership.servers.get(&my_id(config)).and_then(|server| server.addresses.first());
+    QuorumConfigView {
+        init_limit: ensemble.init_limit_ticks,
+        sync_limit: ensemble.sync_limit_ticks,
+        // There is no other any more (`FastLeaderElection`).
+        election_alg: 3,
+        election_port: own.map_or(0, |own| own.election_port),
+        quorum_port: own.map_or(0, |own| own.quorum_port),
+        observer: ensemble.role == Role::Observer,
+        membership: String::new(),
     }
 }

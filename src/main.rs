@@ -49,12 +49,6 @@ fn run(start: &Start) -> ExitCode {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    if loaded.config.is_distributed() {
-        return fail(
-            "this configuration makes an ensemble, and Serval runs standalone only so far; keep one server line or none",
-            2,
-        );
-    }
     match daemon::run(&loaded, say) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stopped) => {

@@ -205,7 +205,7 @@ fn a_record_bigger_than_a_segment_gets_a_file_of_its_own() {
         log.append(zxid, &payload(zxid, size)).unwrap();
         if i % 2 == 0 {
             let ready = log.prepare_job().unwrap().run().unwrap();
-            log.segment_ready(ready);
+            log.segment_ready(ready).expect("nothing to remove");
         }
     }
     assert_eq!(sync(&mut log), Zxid(6));
@@ -229,7 +229,7 @@ fn a_spare_segment_takes_the_next_records_without_new_allocation() {
     let dirs = dirs(&disk);
     let mut log = TxnLog::new(&dirs, small(), Zxid::ZERO);
     let ready = log.prepare_job().unwrap().run().unwrap();
-    log.segment_ready(ready);
+    log.segment_ready(ready).expect("nothing to remove");
     disk.limit_space(0);
     log.append(Zxid(1), &payload(Zxid(1), 10)).unwrap();
     // No room for the next one: an error where it is made, long before a store needs it.
@@ -247,7 +247,7 @@ fn a_closed_log_leaves_nothing_allocated_ahead() {
     log.append(Zxid(1), &payload(Zxid(1), 100)).unwrap();
     sync(&mut log);
     let spare = log.prepare_job().expect("a segment is needed ahead").run().unwrap();
-    log.segment_ready(spare);
+    log.segment_ready(spare).expect("nothing to remove");
     let used = log.current_size() as usize;
     log.close().unwrap();
     assert_eq!(disk.list(&Path::new(ROOT).join("version-2")).unwrap(), ["log.1"]);
@@ -596,7 +596,7 @@ proptest! {
                 }
                 Step::Prepare => if let Some(job) = log.prepare_job() {
                     let ready = job.run().unwrap();
-                    log.segment_ready(ready);
+                    log.segment_ready(ready).expect("nothing to remove");
                 },
             }
         }

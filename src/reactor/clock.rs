@@ -20,6 +20,11 @@ impl Clock {
         Instant(u64::try_from(self.zero.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// The same as a span since the clock's zero.
+    pub fn elapsed(&self) -> Duration {
+        self.zero.elapsed()
+    }
+
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now { mono: self.mono(), wall: WallMillis(wall.as_millis() as i64) }

@@ -1,8 +1,9 @@
 //! The helper threads: what can only block is done here.
 //!
-//! Two of them, because a log sync must never stand in line behind a snapshot: one runs [`SyncJob`]s and nothing
-//! else, the other prepares log segments, writes snapshots and deletes old files. Neither owns any state of the
-//! server. Each gets jobs over a queue and answers over another, and a `mio::Waker` brings the reactor to look.
+//! Two of them, because a log sync must never stand in line behind a snapshot: one syncs the log and writes epochs, which
+//! an election waits for, the other prepares log segments, writes snapshots, deletes old files and loads. In an ensemble
+//! a third reads the log for learners, which must wait for neither. None owns any state of the server. Each gets jobs
+//! over a queue and answers over another, and a `mio::Waker` brings the reactor to look.
 //!
 //! # Invariants
 //!
@@ -20,19 +21,38 @@ use mio::Waker;
 
 use super::clock::Clock;
 use crate::ids::Zxid;
+use crate::member::LinkId;
+use crate::quorum::zab::window::Meeting;
+use crate::state::{self, LoadSettings, State};
 use crate::storage::{
-    self, Compression, DataDirs, LoadOptions, PrepareJob, SegmentReady, SnapshotFile, SnapshotWriter,
+    self, Compression, DataDirs, EpochFile, PrepareJob, SegmentReady, SnapshotFile, SnapshotWriter,
     StorageError, SyncDone, SyncJob,
 };
+
+/// Work for the thread that makes promises durable.
+pub enum SyncWork {
+    Log(SyncJob),
+    Epoch(EpochFile, i64),
+}
 
 /// Work for the thread of files.
 pub enum FileJob {
     Prepare(PrepareJob),
+    /// Take back everything above the zxid, if there is one, and load what is left.
+    Load {
+        truncate_to: Option<Zxid>,
+    },
+    /// Take back everything above the zxid.
+    Cut {
+        above: Zxid,
+    },
     SnapshotBegin {
         zxid: Zxid,
     },
     /// Bytes of the snapshot; the buffer comes back to be filled again.
     SnapshotChunk(Vec<u8>),
+    /// The snapshot that was begun is not wanted any more. Not answered.
+    SnapshotAbandon,
     /// The seals: digest and zxid at the end, and the last zxid if it is to be written.
     SnapshotFinish {
         digest: Option<(Zxid, u64)>,
@@ -46,54 +66,122 @@ pub enum FileJob {
 /// What a helper answers.
 pub enum Done {
     Synced(Result<SyncDone, StorageError>),
+    EpochWritten(Result<EpochFile, StorageError>),
+    Loaded(Result<Box<State>, StorageError>),
+    Cut(Result<(), StorageError>),
+    Located {
+        link: LinkId,
+        /// `None`: the log files do not say.
+        meeting: Option<Meeting>,
+    },
+    LogPiece {
+        link: LinkId,
+        /// `None`: the log files have a gap there.
+        piece: Option<LogPiece>,
+    },
     Prepared(Result<SegmentReady, StorageError>),
     ChunkWritten(Result<Vec<u8>, StorageError>),
     SnapshotFinished(Result<SnapshotFile, StorageError>),
     Purged(Result<(), StorageError>),
 }
 
-/// The reactor's end of both threads.
+/// Transactions of the log in their order, and whether they are the last that were asked for.
+pub struct LogPiece {
+    pub entries: Vec<(Zxid, Box<[u8]>)>,
+    pub end: bool,
+}
+
+/// Work for the thread that reads the log for learners.
+pub enum HistoryJob {
+    Locate {
+        link: LinkId,
+        zxid: Zxid,
+    },
+    /// Read the transactions between the two; the first piece comes at once.
+    Open {
+        link: LinkId,
+        after: Zxid,
+        before: Zxid,
+    },
+    /// One more piece.
+    Next(LinkId),
+    /// The link is gone.
+    Drop(LinkId),
+}
+
+/// The reactor's end of the threads.
 pub struct Helpers {
-    syncs: Sender<SyncJob>,
+    syncs: Sender<SyncWork>,
     files: Sender<FileJob>,
+    /// In an ensemble.
+    history: Option<Sender<HistoryJob>>,
     answers: Receiver<Done>,
 }
 
 impl Helpers {
+    /// `for_learners`: this server may have to send its log to others.
     pub fn start(
         dirs: &DataDirs,
         compression: Compression,
-        load_options: LoadOptions,
+        load: LoadSettings,
+        for_learners: bool,
         waker: Arc<Waker>,
         clock: Clock,
     ) -> io::Result<Helpers> {
-        let (syncs, sync_jobs) = channel::<SyncJob>();
+        let (syncs, sync_work) = channel::<SyncWork>();
         let (files, file_jobs) = channel::<FileJob>();
         let (answer, answers) = channel::<Done>();
         let reply = Reply { answer, waker };
-        let sync_reply = reply.clone();
+        let (sync_reply, sync_dirs) = (reply.clone(), dirs.clone());
         thread::Builder::new().name("log-sync".into()).spawn(move || {
-            for job in sync_jobs {
-                let done = job.run(|| Duration::from_nanos(clock.mono().0));
-                sync_reply.send(Done::Synced(done));
+            for work in sync_work {
+                sync_reply.send(match work {
+                    SyncWork::Log(job) => Done::Synced(job.run(|| clock.elapsed())),
+                    SyncWork::Epoch(file, epoch) => {
+                        Done::EpochWritten(file.write(&sync_dirs, epoch).map(|()| file))
+                    }
+                });
             }
         })?;
+        let mut history = None;
+        if for_learners {
+            let (jobs, history_jobs) = channel::<HistoryJob>();
+            let reply = reply.clone();
+            thread::Builder::new().name("history".into()).spawn(move || {
+                let mut readers = History;
+                for job in history_jobs {
+                    if let Some(done) = readers.run(&job) {
+                        reply.send(done);
+                    }
+                }
+            })?;
+            history = Some(jobs);
+        }
         let dirs = dirs.clone();
         thread::Builder::new().name("files".into()).spawn(move || {
-            let mut files = Files { dirs, compression, load_options, clock, snapshot: None };
+            let mut files = Files { dirs, compression, load, clock, snapshot: None };
             for job in file_jobs {
-                reply.send(files.run(job));
+                if let Some(done) = files.run(job) {
+                    reply.send(done);
+                }
             }
         })?;
-        Ok(Helpers { syncs, files, answers })
+        Ok(Helpers { syncs, files, history, answers })
     }
 
-    pub fn sync(&self, job: SyncJob) {
-        self.syncs.send(job).expect("the thread lives as long as the process");
+    pub fn sync(&self, work: SyncWork) {
+        self.syncs.send(work).expect("the thread lives as long as the process");
     }
 
     pub fn file(&self, job: FileJob) {
         self.files.send(job).expect("the thread lives as long as the process");
+    }
+
+    /// # Panics
+    /// If the helpers were not started for learners.
+    pub fn history(&self, job: HistoryJob) {
+        let history = self.history.as_ref().expect("only members have learners");
+        history.send(job).expect("the thread lives as long as the process");
     }
 
     /// The next answer, if one is there.
@@ -126,7 +214,7 @@ impl Reply {
 struct Files {
     dirs: DataDirs,
     compression: Compression,
-    load_options: LoadOptions,
+    load: LoadSettings,
     clock: Clock,
     snapshot: Option<SnapshotWriter>,
 }
@@ -135,9 +223,15 @@ struct Files {
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 impl Files {
-    fn run(&mut self, job: FileJob) -> Done {
-        match job {
+    fn run(&mut self, job: FileJob) -> Option<Done> {
+        Some(match job {
             FileJob::Prepare(job) => Done::Prepared(self.prepare(job)),
+            FileJob::Load { truncate_to } => {
+                let cut = truncate_to.map_or(Ok(()), |zxid| self.cut(zxid));
+                let load = || state::load(&self.dirs, &self.load, || self.clock.elapsed());
+                Done::Loaded(cut.and_then(|()| load()).map(Box::new))
+            }
+            FileJob::Cut { above } => Done::Cut(self.cut(above)),
             FileJob::SnapshotBegin { zxid } => {
                 Done::ChunkWritten(SnapshotWriter::create(&self.dirs, zxid, self.compression).map(|writer| {
                     self.snapshot = Some(writer);
@@ -148,6 +242,11 @@ impl Files {
                 let writer = self.snapshot.as_mut().expect("chunks follow a begin");
                 Done::ChunkWritten(writer.write_chunk(&bytes).map(|()| bytes))
             }
+            FileJob::SnapshotAbandon => {
+                // What is written so far has a temporary name, which the next start deletes.
+                self.snapshot = None;
+                return None;
+            }
             FileJob::SnapshotFinish { digest, last_zxid } => {
                 let writer = self.snapshot.take().expect("a finish follows a begin");
                 Done::SnapshotFinished(writer.finish(digest, last_zxid))
@@ -155,10 +254,21 @@ impl Files {
             FileJob::Purge { snapshots_kept } => {
                 let mut announce = |path: &Path| log::info!("Removing file: {}", path.display());
                 let purged =
-                    storage::purge::purge(&self.dirs, &self.load_options, snapshots_kept, &mut announce);
+                    storage::purge::purge(&self.dirs, &self.load.files, snapshots_kept, &mut announce);
                 Done::Purged(purged.map(drop))
             }
+        })
+    }
+
+    fn cut(&self, above: Zxid) -> Result<(), StorageError> {
+        let cut = storage::truncate_after(&self.dirs, &self.load.files, above)?;
+        for path in &cut.removed {
+            log::info!("Removed {}: all of it is above {above}", path.display());
         }
+        for (path, len) in &cut.cut {
+            log::info!("Cut {} to {len} bytes: what followed is above {above}", path.display());
+        }
+        Ok(())
     }
 
     /// Makes the next segment at a quarter of the disk's speed at most. It is wanted only once the current one is full, and
@@ -172,6 +282,22 @@ impl Files {
             let took = Duration::from_nanos(self.clock.mono().nanos_since(begun));
             // Not a wait for any event: the pause is what leaves the disk to the syncs.
             thread::sleep((3 * took).min(PAUSE_MAX));
+        }
+    }
+}
+
+/// The state of the thread that reads the log.
+struct History;
+
+impl History {
+    /// The log files say nothing yet: a learner that the leader's memory cannot bring in step gets an image.
+    fn run(&mut self, job: &HistoryJob) -> Option<Done> {
+        match *job {
+            HistoryJob::Locate { link, .. } => Some(Done::Located { link, meeting: None }),
+            HistoryJob::Open { link, .. } | HistoryJob::Next(link) => {
+                Some(Done::LogPiece { link, piece: None })
+            }
+            HistoryJob::Drop(_) => None,
         }
     }
 }

@@ -9,8 +9,11 @@ use crate::admin::views::{
     SessionsView, SnapshotView, WatchSummary, WatchView,
 };
 use crate::ids::SessionId;
-use crate::metrics::{Gauges, Metrics};
-use crate::server::{Server, Serving};
+use crate::member::Member;
+use crate::metrics::{Gauges, LeaderGauges, Metrics};
+use crate::quorum::zab::leader::Leader;
+use crate::quorum::zab::leader::handler::Stage;
+use crate::server::Server;
 use crate::time::Instant;
 
 /// Java's default trace mask (`ZooTrace`), shown by `gtmk`; it has no effect here.
@@ -43,12 +46,14 @@ impl Host {
 pub struct Inspector<'a> {
     pub server: &'a mut Server,
     pub host: &'a mut Host,
+    /// Of an ensemble, if the server is in one.
+    pub member: Option<&'a Member>,
 }
 
 impl Inspect for Inspector<'_> {
     fn server(&self) -> Option<ServerView> {
         let mut gauges = Gauges {
-            uptime_ms: self.host.clock.mono().millis_since(self.host.serving_since),
+            uptime_ms: self.uptime_ms(),
             open_file_descriptor_count: count_entries("/proc/self/fd"),
             max_file_descriptor_count: rustix::process::getrlimit(rustix::process::Resource::Nofile)
                 .current
@@ -57,12 +62,13 @@ impl Inspect for Inspector<'_> {
             ..Gauges::default()
         };
         self.server.gauges(&mut gauges);
-        let mode = match self.server.serving() {
-            Serving::No => return None,
-            Serving::Alone => Mode::Standalone,
-            Serving::Leading => Mode::Leader,
-            Serving::Learning => Mode::Follower,
-            Serving::ReadOnly => Mode::ReadOnly,
+        let mode = match self.member {
+            None => Mode::Standalone,
+            Some(member) => {
+                gauges.quorum_size = Some(member.views().committed().participants().count() as u64);
+                gauges.leader = member.leader().map(|leader| self.leader_gauges(leader));
+                member.mode(self.server)?
+            }
         };
         Some(ServerView { mode, zxid: self.server.last_zxid(), gauges })
     }
@@ -93,7 +99,11 @@ impl Inspect for Inspector<'_> {
     }
 
     fn config(&self) -> ConfigView {
-        self.host.config.clone()
+        let mut config = self.host.config.clone();
+        if let (Some(quorum), Some(member)) = (&mut config.quorum, self.member) {
+            quorum.membership = member.views().committed().to_string().trim_end().to_string();
+        }
+        config
     }
 
     fn dirs(&self) -> DirsView {
@@ -145,6 +155,30 @@ impl Inspect for Inspector<'_> {
 
     fn reset_connection_stats(&mut self) {
         self.server.reset_connection_stats();
+    }
+}
+
+impl Inspector<'_> {
+    fn leader_gauges(&self, leader: &Leader) -> LeaderGauges {
+        let mut gauges = LeaderGauges { leader_uptime_ms: self.uptime_ms(), ..LeaderGauges::default() };
+        let committed = leader.views().committed();
+        for learner in leader.learners() {
+            gauges.learners += 1;
+            match learner.stage {
+                Stage::Serving if learner.observer => gauges.synced_observers += 1,
+                Stage::Serving => {
+                    gauges.synced_followers += 1;
+                    gauges.synced_non_voting_followers += u64::from(!committed.is_voter(learner.sid));
+                }
+                _ => {}
+            }
+        }
+        gauges
+    }
+
+    /// Since clients are served in the present role.
+    fn uptime_ms(&self) -> u64 {
+        self.host.clock.mono().millis_since(self.host.serving_since)
     }
 }
 

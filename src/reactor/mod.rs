@@ -11,31 +11,40 @@
 
 mod clock;
 mod descriptors;
+mod ensemble;
 mod helper;
 mod host;
 mod http;
+mod listener;
+mod lookup;
+mod peers;
 mod snapshot;
 mod socket;
 
 pub use clock::Clock;
 pub use host::Host;
 pub use http::{Port, Service};
+pub use listener::listen;
+pub use peers::PeerSettings;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 
 use crate::admin::words::{self, Whitelist};
 use crate::ids::Zxid;
+use crate::member::{self, Member};
 use crate::server::{Append, AskedWord, Close, ConnId, Made, Server};
-use crate::storage::{Compression, DataDirs, LoadOptions, SnapshotSchedule, StorageError, TxnLog};
+use crate::state::LoadSettings;
+use crate::storage::{Compression, DataDirs, SnapshotSchedule, StorageError, TxnLog};
 use crate::time::{Instant, Millis, Now};
-use helper::{Done, FileJob, Helpers};
+use ensemble::Ensemble;
+use helper::{Done, FileJob, Helpers, SyncWork};
 use host::Inspector;
 use socket::{ReadOutcome, Socket};
 
@@ -69,8 +78,8 @@ const SLOW_TURN_MS: u64 = 5;
 pub struct Settings {
     pub whitelist: Whitelist,
     pub compression: Compression,
-    /// How purge reads a snapshot before it relies on it.
-    pub load_options: LoadOptions,
+    /// How files are read: by purge, which relies on a snapshot, and by a member that loads anew.
+    pub load: LoadSettings,
     pub snapshot_last_zxid: bool,
     pub snap_count: i64,
     pub snap_size_limit_kib: i64,
@@ -80,10 +89,41 @@ pub struct Settings {
     pub tcp_keep_alive: bool,
 }
 
+/// What makes the process a member of an ensemble.
+pub struct Membership {
+    pub member: Member,
+    /// What the member wanted done at its beginning.
+    pub actions: Vec<member::Action>,
+    pub peers: PeerSettings,
+}
+
+/// What a reactor is made of.
+pub struct Parts {
+    pub server: Server,
+    /// In an ensemble.
+    pub membership: Option<Membership>,
+    pub host: Host,
+    pub log: TxnLog,
+    /// The client port, if there is one. It is bound already; clients that came while the data was loaded wait in its
+    /// backlog.
+    pub listener: Option<std::net::TcpListener>,
+    pub http: Vec<Port>,
+    /// Write a snapshot as soon as that makes sense.
+    pub snapshot_owed: bool,
+}
+
+/// Java's exit code for an election port that cannot be bound (`ExitCode.UNABLE_TO_BIND_QUORUM_PORT`).
+const ELECTION_PORT_EXIT_CODE: i32 = 14;
+
 /// Why the process must end.
 #[derive(Debug)]
 pub enum Fatal {
     Storage(StorageError),
+    /// Peers cannot reach this server to elect a leader.
+    ElectionPort {
+        address: String,
+        source: io::Error,
+    },
     /// The reactor's own machinery failed: no poll, no thread.
     System {
         doing: &'static str,
@@ -101,6 +141,12 @@ impl std::fmt::Display for Fatal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Fatal::Storage(error) => error.fmt(f),
+            Fatal::ElectionPort { address, source } => {
+                write!(
+                    f,
+                    "cannot listen on the election port {address}: {source}; another process may have it"
+                )
+            }
             Fatal::System { doing, source } => write!(f, "cannot {doing}: {source}"),
         }
     }
@@ -110,6 +156,7 @@ impl Fatal {
     pub fn exit_code(&self) -> i32 {
         match self {
             Fatal::Storage(error) => error.exit_code(),
+            Fatal::ElectionPort { .. } => ELECTION_PORT_EXIT_CODE,
             Fatal::System { .. } => 1,
         }
     }
@@ -123,7 +170,8 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     signals: Signals,
-    listener: TcpListener,
+    /// A member may serve no clients.
+    listener: Option<TcpListener>,
     accept_more: bool,
     sockets: Slab<Socket>,
     /// How many sockets the limit of open files leaves to clients.
@@ -134,6 +182,7 @@ pub struct Reactor {
     tokens: Vec<usize>,
     http: http::Http,
     server: Server,
+    ensemble: Option<Ensemble>,
     host: Host,
     log: TxnLog,
     schedule: SnapshotSchedule,
@@ -179,36 +228,37 @@ impl Random {
 }
 
 impl Reactor {
-    /// `listener` is bound already; clients that came while the data was loaded wait in its backlog.
-    pub fn new(
-        server: Server,
-        host: Host,
-        log: TxnLog,
-        dirs: &DataDirs,
-        listener: std::net::TcpListener,
-        http: Vec<Port>,
-        settings: Settings,
-    ) -> Result<Reactor, Fatal> {
+    pub fn new(parts: Parts, dirs: &DataDirs, settings: Settings) -> Result<Reactor, Fatal> {
+        let Parts { server, membership, host, log, listener, http, snapshot_owed } = parts;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(system("handle signals"))?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(system("handle signals"))?;
         poll.registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(system("handle signals"))?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)
-            .map_err(system("listen for clients"))?;
+        let mut listener = listener.map(TcpListener::from_std);
+        if let Some(listener) = &mut listener {
+            poll.registry()
+                .register(listener, LISTENER, Interest::READABLE)
+                .map_err(system("listen for clients"))?;
+        }
         let http = http::Http::new(poll.registry(), http).map_err(system("listen for HTTP"))?;
         let clock = host.clock;
         let now = clock.now();
-        let helpers = Helpers::start(dirs, settings.compression, settings.load_options, waker, clock)
-            .map_err(system("start a thread"))?;
+        let for_learners = membership.is_some();
+        let helpers =
+            Helpers::start(dirs, settings.compression, settings.load, for_learners, waker.clone(), clock)
+                .map_err(system("start a thread"))?;
+        let alone = membership.is_none();
+        let ensemble = membership.map(|Membership { member, actions, peers }| {
+            Ensemble::new(member, actions, peers, snapshot_owed, waker).map_err(system("start a thread"))
+        });
+        let ensemble = ensemble.transpose()?;
         let mut random = Random((now.wall.0 as u64) ^ (u64::from(std::process::id()) << 32) | 1);
         let schedule =
             SnapshotSchedule::new(settings.snap_count, settings.snap_size_limit_kib, random.next());
         let next_purge = settings.purge_every_ms.map(|_| now.mono);
-        Ok(Reactor {
+        let mut reactor = Reactor {
             poll,
             events: Events::with_capacity(1024),
             signals,
@@ -220,6 +270,7 @@ impl Reactor {
             tokens: Vec::new(),
             http,
             server,
+            ensemble,
             host,
             log,
             schedule,
@@ -237,7 +288,12 @@ impl Reactor {
             ready: Vec::new(),
             made: Vec::new(),
             words: Vec::new(),
-        })
+        };
+        if snapshot_owed && alone {
+            // As Java does at every start: what was replayed now need not be replayed again.
+            reactor.start_snapshot();
+        }
+        Ok(reactor)
     }
 
     /// Serves until a signal asks to stop, or something fatal happens.
@@ -250,7 +306,7 @@ impl Reactor {
     }
 
     /// Takes a snapshot of the tree as it is; it is written while the server works.
-    pub fn start_snapshot(&mut self) {
+    fn start_snapshot(&mut self) {
         self.snapshot.begin(&mut self.server, &self.helpers, self.settings.snapshot_last_zxid);
     }
 
@@ -261,18 +317,22 @@ impl Reactor {
         self.deliver_answers()?;
         self.server.commit(now.mono);
         self.take_events(now);
+        self.read_peers(now)?;
         self.accept(now);
         self.read_unfinished(now);
-        if self.server.next_timeout() <= now.mono {
-            self.server.handle_timeouts(now);
-        }
+        self.handle_timeouts(now)?;
         self.answer_words();
         self.append_to_log()?;
+        self.pump_member(now)?;
         self.start_sync();
+        self.write_links(now)?;
         self.write_ready();
+        self.close_log_if_wanted()?;
+        self.pay_snapshot();
         self.snapshot.advance(&mut self.server, &self.helpers, &self.host.clock);
         self.purge_if_due(now.mono);
         self.note_turn(now.mono);
+        self.stop_if_handed_over(now);
         Ok(())
     }
 
@@ -281,12 +341,14 @@ impl Reactor {
             || self.has_ready()
             || self.accept_more
             || self.server.has_commits()
-            || self.snapshot.wants_a_turn();
+            || self.snapshot.wants_a_turn()
+            || self.ensemble.as_ref().is_some_and(Ensemble::is_busy);
         let timeout = if busy {
             std::time::Duration::ZERO
         } else {
-            let next = self.server.next_timeout().min(self.next_purge.unwrap_or(Instant(u64::MAX)));
-            self.host.clock.until(next)
+            let ensemble = self.ensemble.as_ref().and_then(Ensemble::next_timeout);
+            let others = self.next_purge.into_iter().chain(ensemble);
+            self.host.clock.until(others.fold(self.server.next_timeout(), Instant::min))
         };
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() != ErrorKind::Interrupted => Err(system("poll")(e)),
@@ -302,14 +364,19 @@ impl Reactor {
                 WAKER => {} // The answers were fetched at the start of the turn.
                 LISTENER => self.accept_more = true,
                 SIGNALS => {
-                    for signal in self.signals.pending() {
-                        log::info!("Received signal {signal}: shutting down");
-                        self.stopping = true;
+                    for signal in self.signals.pending().collect::<Vec<_>>() {
+                        self.on_signal(now, signal);
                     }
                 }
                 Token(token) if token >= HTTP => {
-                    let mut inspector = Inspector { server: &mut self.server, host: &mut self.host };
+                    let member = self.ensemble.as_ref().map(|ensemble| &ensemble.member);
+                    let mut inspector = Inspector { server: &mut self.server, host: &mut self.host, member };
                     self.http.event(self.poll.registry(), token, event, &mut inspector, now);
+                }
+                Token(token) if token >= peers::TOKENS => {
+                    if let Some(ensemble) = &mut self.ensemble {
+                        ensemble.on_event(self.poll.registry(), now, event, &mut self.server);
+                    }
                 }
                 Token(token) => {
                     let Some(socket) = self.sockets.get_mut(token) else { continue };
@@ -334,12 +401,39 @@ impl Reactor {
         self.events = events;
     }
 
+    fn on_signal(&mut self, now: Now, signal: i32) {
+        if signal == SIGUSR1 {
+            log::info!("Received signal {signal}: another server shall lead, if this one does");
+            self.tell(member::Event::HandOver);
+        } else {
+            log::info!("Received signal {signal}: shutting down");
+            self.begin_to_stop(now);
+        }
+    }
+
+    /// What peers sent comes before what clients did: it lets clients of the whole ensemble go on.
+    fn read_peers(&mut self, now: Now) -> Result<(), Fatal> {
+        let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
+        ensemble.read(self.poll.registry(), now, &mut self.read_buffer, &mut self.server)
+    }
+
+    fn handle_timeouts(&mut self, now: Now) -> Result<(), Fatal> {
+        if self.server.next_timeout() <= now.mono {
+            self.server.handle_timeouts(now);
+        }
+        match &mut self.ensemble {
+            Some(ensemble) => ensemble.handle_timeouts(self.poll.registry(), now, &mut self.server),
+            None => Ok(()),
+        }
+    }
+
     fn accept(&mut self, now: Now) {
         if !self.accept_more {
             return;
         }
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
+            let Some(listener) = &self.listener else { break };
+            match listener.accept() {
                 Ok((stream, peer)) => self.adopt(now, stream, peer),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.accept_more = false;
@@ -355,6 +449,7 @@ impl Reactor {
                 }
             }
         }
+        self.accept_more = self.listener.is_some();
     }
 
     fn adopt(&mut self, now: Now, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
@@ -477,34 +572,45 @@ impl Reactor {
         let mut asked = std::mem::take(&mut self.words);
         self.server.take_words(&mut asked);
         for AskedWord { conn, word, argument } in asked.drain(..) {
-            let mut inspector = Inspector { server: &mut self.server, host: &mut self.host };
+            let member = self.ensemble.as_ref().map(|ensemble| &ensemble.member);
+            let mut inspector = Inspector { server: &mut self.server, host: &mut self.host, member };
             let text = words::answer(word, &argument, &self.settings.whitelist, &mut inspector);
             self.server.answer_word(conn, &text);
         }
         self.words = asked;
     }
 
+    /// A server that is alone appends what it made; a member's transactions go through the member.
     fn append_to_log(&mut self) -> Result<(), Fatal> {
+        if self.ensemble.is_some() {
+            return Ok(());
+        }
         let mut made = std::mem::take(&mut self.made);
         self.server.take_made(&mut made);
         for made in made.drain(..) {
             // A server that serves alone makes nothing else.
             let Made::Txn(Append { zxid, payload }) = made else { continue };
-            self.log.append(zxid, &payload)?;
-            self.server.metrics.sync_processor_request_queued += 1;
-            self.batch.txns += 1;
-            self.batch.bytes += payload.len() as u64;
-            if self.schedule.is_due(self.log.counters()) {
-                self.log.roll();
-                self.schedule.redraw(self.random.next());
-                if self.snapshot.is_running() {
-                    log::warn!("Too busy to snap, skipping");
-                } else {
-                    self.start_snapshot();
-                }
-            }
+            self.append(zxid, &payload)?;
         }
         self.made = made;
+        Ok(())
+    }
+
+    fn append(&mut self, zxid: Zxid, payload: &[u8]) -> Result<(), Fatal> {
+        assert!(self.log_is_open(), "nothing is appended while a member's history is being replaced");
+        self.log.append(zxid, payload)?;
+        self.server.metrics.sync_processor_request_queued += 1;
+        self.batch.txns += 1;
+        self.batch.bytes += payload.len() as u64;
+        if self.schedule.is_due(self.log.counters()) {
+            self.log.roll();
+            self.schedule.redraw(self.random.next());
+            if self.snapshot.is_running() {
+                log::warn!("Too busy to snap, skipping");
+            } else {
+                self.start_snapshot();
+            }
+        }
         Ok(())
     }
 
@@ -518,7 +624,7 @@ impl Reactor {
             let Batch { txns, bytes } = std::mem::take(&mut self.batch);
             self.server.metrics.sync_processor_batch_size.add(txns);
             self.server.metrics.log_sync_bytes.add(bytes);
-            self.helpers.sync(job);
+            self.helpers.sync(SyncWork::Log(job));
         }
     }
 
@@ -543,14 +649,28 @@ impl Reactor {
                 self.sync_started = None;
                 self.host.sync_in_flight = false;
                 self.note_sync(done.took, done.through);
-                self.server.committable(done.through);
-                self.prepare_segment();
+                match self.ensemble {
+                    None => self.server.committable(done.through),
+                    Some(_) => self.tell(member::Event::LogSynced { through: done.through }),
+                }
+                if self.log_is_open() {
+                    self.prepare_segment();
+                }
             }
-            Done::Prepared(ready) => self.log.segment_ready(ready?),
+            Done::EpochWritten(file) => self.on_epoch_written(file?),
+            Done::Loaded(state) => self.on_loaded(state?),
+            Done::Cut(done) => done?,
+            Done::Located { link, meeting } => self.tell(member::Event::Located { link, meeting }),
+            Done::LogPiece { link, piece } => self.on_log_piece(link, piece),
+            Done::Prepared(ready) => self.log.segment_ready(ready?)?,
             Done::ChunkWritten(buffer) => self.snapshot.chunk_written(buffer?),
             Done::SnapshotFinished(file) => {
-                let view = self.snapshot.finished(file?, &self.host.clock, &mut self.server.metrics);
+                let (view, latest) =
+                    self.snapshot.finished(file?, &self.host.clock, &mut self.server.metrics);
                 self.host.last_snapshot = Some(view);
+                if latest {
+                    self.on_image_saved();
+                }
             }
             Done::Purged(Ok(())) => {}
             // Old files that stay are no danger; the next round tries again.
@@ -667,12 +787,15 @@ impl Reactor {
 
     /// The end: what was accepted is made durable and answered, as far as it is in the log.
     fn finish(&mut self) -> Result<(), Fatal> {
-        self.append_to_log()?;
         loop {
             while self.server.has_commits() {
                 self.server.commit(self.host.clock.mono());
             }
+            self.append_to_log()?;
+            let now = self.host.clock.now();
+            self.pump_member(now)?;
             self.start_sync();
+            self.write_links(now)?;
             if self.sync_started.is_none() {
                 break;
             }

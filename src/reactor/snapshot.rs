@@ -4,6 +4,8 @@
 //!
 //! 1. At most [`CHUNKS_AHEAD`] buffers are with the helper: a slow disk slows the snapshot, not the server.
 //! 2. A turn gives the snapshot at most [`SLICE_MAX`] of its time.
+//! 3. The helper answers in order: what it still owes for snapshots that were given up comes before what is of the
+//!    present one.
 
 use super::clock::Clock;
 use super::helper::{FileJob, Helpers};
@@ -31,6 +33,9 @@ const SLICE_MAX: u64 = 500_000;
 pub struct Progress {
     running: Option<Running>,
     buffers: Vec<Vec<u8>>,
+    /// Answers that the helper owes for snapshots that were given up: buffers, and ends.
+    owed_buffers: usize,
+    owed_ends: usize,
 }
 
 struct Running {
@@ -97,8 +102,23 @@ impl Progress {
         }
     }
 
+    /// The tree is about to be replaced: what is written of it is of no use.
+    pub fn abandon(&mut self, server: &mut Server, helpers: &Helpers) {
+        let Some(running) = self.running.take() else { return };
+        self.owed_buffers += running.ahead;
+        if running.sealed {
+            self.owed_ends += 1;
+        } else {
+            server.snapshot_abandon(running.cursor);
+            helpers.file(FileJob::SnapshotAbandon);
+            log::info!("Snapshot {} is given up: another state takes the place of this one", running.zxid);
+        }
+    }
+
     pub fn chunk_written(&mut self, buffer: Vec<u8>) {
-        if let Some(running) = &mut self.running {
+        if self.owed_buffers > 0 {
+            self.owed_buffers -= 1;
+        } else if let Some(running) = &mut self.running {
             running.ahead -= 1;
         }
         if buffer.capacity() > 0 && self.buffers.len() < CHUNKS_AHEAD {
@@ -106,14 +126,25 @@ impl Progress {
         }
     }
 
-    pub fn finished(&mut self, file: SnapshotFile, clock: &Clock, metrics: &mut Metrics) -> SnapshotView {
+    /// The file is durable. Also says whether it is of the snapshot that was begun last.
+    pub fn finished(
+        &mut self,
+        file: SnapshotFile,
+        clock: &Clock,
+        metrics: &mut Metrics,
+    ) -> (SnapshotView, bool) {
         let now = clock.now();
+        let view = SnapshotView { zxid: file.zxid, at: now.wall };
+        if self.owed_ends > 0 {
+            self.owed_ends -= 1;
+            return (view, false);
+        }
         if let Some(running) = self.running.take() {
             let nanos = running.started.map_or(0, |started| now.mono.nanos_since(started));
             metrics.snapshottime.add_nanos(nanos);
             log::info!("Snapshot {} written in {} ms", running.zxid, nanos / 1_000_000);
         }
         self.buffers.clear();
-        SnapshotView { zxid: file.zxid, at: now.wall }
+        (view, true)
     }
 }

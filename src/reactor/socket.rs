@@ -1,4 +1,5 @@
-//! One client's socket: nonblocking reads into a shared buffer, writes from the server's output.
+//! One peer's socket: nonblocking reads into a shared buffer, writes from whoever's output it is. Clients and the other
+//! members of an ensemble differ only in what their connections are called.
 //!
 //! # Invariants
 //!
@@ -23,9 +24,9 @@ pub enum ReadOutcome {
     Closed,
 }
 
-pub struct Socket {
+pub struct Socket<Id = ConnId> {
     pub stream: TcpStream,
-    pub conn: ConnId,
+    pub conn: Id,
     /// Read and not consumed yet.
     pub unread: Vec<u8>,
     /// How much of the server's output for this connection has left already.
@@ -38,8 +39,8 @@ pub struct Socket {
     pub ending: bool,
 }
 
-impl Socket {
-    pub fn new(stream: TcpStream, conn: ConnId) -> Socket {
+impl<Id> Socket<Id> {
+    pub fn new(stream: TcpStream, conn: Id) -> Socket<Id> {
         Socket { stream, conn, unread: Vec::new(), sent: 0, writable: true, readable: true, ending: false }
     }
 

@@ -249,16 +249,21 @@ impl TxnLog {
     }
 
     /// Takes what a [`PrepareJob`] made.
-    pub fn segment_ready(&mut self, ready: SegmentReady) {
-        if let Some(spare) = ready.spare {
-            self.preparing = None;
-            assert!(self.spare.is_none(), "one job at a time makes a spare");
-            self.spare = Some(spare);
+    pub fn segment_ready(&mut self, ready: SegmentReady) -> Result<()> {
+        let Some(spare) = ready.spare else { return Ok(()) };
+        if self.preparing.as_ref() != Some(&spare.path) {
+            // The log was closed since. The file has its name if the helper made it only then.
+            return self.remove_unused(&spare.path);
         }
+        self.preparing = None;
+        assert!(self.spare.is_none(), "one job at a time makes a spare");
+        self.spare = Some(spare);
+        Ok(())
     }
 
     /// Gives back what was allocated ahead, for whoever takes the directory next. Only after the last sync: nothing may
-    /// be appended any more. A crash instead leaves zeros and a temporary file, which the next start deals with.
+    /// be appended any more, unless [`TxnLog::continue_after`] says so. A crash instead leaves zeros and a temporary
+    /// file, which the next start deals with.
     pub fn close(&mut self) -> Result<()> {
         assert!(
             !self.current_dirty && self.unsynced.is_empty(),
@@ -271,12 +276,24 @@ impl TxnLog {
         // The helper may be at work on the next segment still; it then writes to a file without a name.
         let unused = self.spare.take().map(|spare| spare.path).into_iter().chain(self.preparing.take());
         for path in unused {
-            match self.disk.remove(&path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(write_error("delete", &path)(e)),
-                _ => {}
-            }
+            self.remove_unused(&path)?;
         }
         Ok(())
+    }
+
+    /// Goes on after a [`TxnLog::close`]: meanwhile the files were made to end at `last`, which may be before or behind
+    /// what was appended.
+    pub fn continue_after(&mut self, last: Zxid) {
+        assert!(self.current.is_none() && self.full.is_empty(), "the log was closed");
+        self.appended = last;
+        self.counters = Counters::default();
+    }
+
+    fn remove_unused(&self, path: &std::path::Path) -> Result<()> {
+        match self.disk.remove(path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(write_error("delete", path)(e)),
+            _ => Ok(()),
+        }
     }
 
     fn close_current(&mut self) {
