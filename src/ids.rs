@@ -27,6 +27,13 @@ impl Zxid {
     pub fn next(self) -> Zxid {
         Zxid(self.0 + 1)
     }
+
+    /// May this stand directly behind `previous`? One more within an epoch; any transaction of a later epoch.
+    pub fn follows(self, previous: Zxid) -> bool {
+        // A foreign zxid may be the last there is, or no transaction's: counter 0 names an epoch, and its ACK would be
+        // taken for that of NEWLEADER.
+        self.counter() != 0 && (previous.0.checked_add(1) == Some(self.0) || self.epoch() > previous.epoch())
+    }
 }
 
 /// Lower-case hex without `0x` and without padding, as in file names.

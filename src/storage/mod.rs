@@ -8,7 +8,7 @@
 //! - `names`, [`dirs`]: which files there are; the directories, checked and locked.
 //! - `record`, [`log`]: the log's bytes; the write end, its segments and its jobs for the helper thread.
 //! - `input`, `xerial`, [`snapshot`]: reading in blocks; snapshot files, read and written.
-//! - [`recovery`]: what a restart makes of it all. [`purge`], [`truncate`]: what is deleted, and when it may be.
+//! - [`recovery`]: what a restart makes of it all. [`history`]: the log, read for others. [`purge`], [`truncate`]: what is deleted, and when it may be.
 //! - [`epochs`]: an ensemble member's two promises.
 //!
 //! # How the parts meet
@@ -21,6 +21,7 @@ pub mod dirs;
 pub mod disk;
 pub mod epochs;
 pub mod error;
+pub mod history;
 mod input;
 pub mod log;
 mod map;
@@ -36,6 +37,7 @@ mod xerial;
 pub use dirs::{DataDirs, DirLock};
 pub use epochs::EpochFile;
 pub use error::{Corruption, StorageError};
+pub use history::{HistoryError, HistoryReader, Piece};
 pub use log::{Counters, LogOptions, PrepareJob, SegmentReady, SnapshotSchedule, SyncDone, SyncJob, TxnLog};
 pub use purge::{purge, purge_command};
 pub use record::frame as frame_record;

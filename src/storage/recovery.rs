@@ -424,9 +424,20 @@ const LOOK_BEHIND_MAX: usize = 4 << 20;
 
 impl<'a> LogFile<'a> {
     pub fn open(disk: &'a dyn Disk, path: &'a Path, size: u64, len_max: usize) -> Result<LogFile<'a>> {
-        let file = disk.open(path, 0).map_err(io_error("read", path))?;
+        LogFile::open_at(disk, path, size, len_max, 0)
+    }
+
+    /// Goes on where an earlier reading was [`end`](LogFile::end)ed.
+    pub fn open_at(
+        disk: &'a dyn Disk,
+        path: &'a Path,
+        size: u64,
+        len_max: usize,
+        end: u64,
+    ) -> Result<LogFile<'a>> {
+        let file = disk.open(path, end).map_err(io_error("read", path))?;
         let piece_max = (len_max + OVERHEAD).max(LOOK_BEHIND_MAX) * 2;
-        Ok(LogFile { disk, path, size, len_max, input: Input::new(file, piece_max), end: 0, last_zxid: None })
+        Ok(LogFile { disk, path, size, len_max, input: Input::new(file, piece_max), end, last_zxid: None })
     }
 
     fn corrupt(&self, problem: Corruption) -> StorageError {

@@ -80,7 +80,5 @@ impl CommittedLog {
 
 /// May `next` stand directly behind `previous`? One more within an epoch; any transaction of a later epoch.
 pub fn follows(previous: Zxid, next: Zxid) -> bool {
-    // A foreign zxid may be the last there is, or no transaction's: counter 0 names an epoch, and its ACK would be
-    // taken for that of NEWLEADER.
-    next.counter() != 0 && (previous.0.checked_add(1) == Some(next.0) || next.epoch() > previous.epoch())
+    next.follows(previous)
 }
