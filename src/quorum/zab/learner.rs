@@ -216,16 +216,35 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug)]
 enum Phase {
     Greeting,
-    Accepting { epoch: Epoch },
-    AwaitingPlan { epoch: Epoch },
-    Truncating { epoch: Epoch, to: Zxid },
-    LoadingImage { epoch: Epoch, zxid: Zxid },
-    Receiving { epoch: Epoch },
+    Accepting {
+        epoch: Epoch,
+    },
+    AwaitingPlan {
+        epoch: Epoch,
+    },
+    /// NEWLEADER may be here already: it mostly comes in the same piece as TRUNC.
+    Truncating {
+        epoch: Epoch,
+        to: Zxid,
+        new_leader: Option<NewLeader>,
+    },
+    LoadingImage {
+        epoch: Epoch,
+        zxid: Zxid,
+    },
+    Receiving {
+        epoch: Epoch,
+    },
     SavingImage(NewLeader),
-    SyncingHistory { new_leader: NewLeader, through: Zxid },
+    SyncingHistory {
+        new_leader: NewLeader,
+        through: Zxid,
+    },
     AdoptingEpoch(NewLeader),
     AwaitingUpToDate(NewLeader),
-    Serving { epoch: Epoch },
+    Serving {
+        epoch: Epoch,
+    },
     Ended,
 }
 
@@ -233,6 +252,16 @@ enum Phase {
 struct NewLeader {
     epoch: Epoch,
     config: Option<Rc<[u8]>>,
+}
+
+impl NewLeader {
+    /// The packet must name the epoch that LEADERINFO has.
+    fn told(epoch: Epoch, zxid: Zxid, config: Option<Rc<[u8]>>) -> Result<NewLeader, Reason> {
+        match zxid == epoch.first() {
+            true => Ok(NewLeader { epoch, config }),
+            false => Err(Reason::WrongEpoch { expected: epoch, got: zxid }),
+        }
+    }
 }
 
 impl Phase {
@@ -450,6 +479,11 @@ impl Learner {
             (&Phase::Receiving { epoch }, Packet::NewLeader { zxid, config }) => {
                 self.on_new_leader(epoch, zxid, config, actions)
             }
+            (&Phase::Truncating { epoch, to, new_leader: None }, Packet::NewLeader { zxid, config }) => {
+                let new_leader = Some(NewLeader::told(epoch, zxid, config)?);
+                self.phase = Phase::Truncating { epoch, to, new_leader };
+                Ok(())
+            }
             (Phase::AwaitingUpToDate(_), Packet::UpToDate) => {
                 self.on_up_to_date(actions);
                 Ok(())
@@ -572,7 +606,7 @@ impl Learner {
                 actions.push(Action::Truncate { to });
                 // What follows in the stream follows the cut, though the cut is not made yet.
                 self.replica = Replica::behind(to);
-                self.phase = Phase::Truncating { epoch, to };
+                self.phase = Phase::Truncating { epoch, to, new_leader: None };
             }
             Packet::Snap { zxid } => {
                 actions.push(Action::LoadImage { zxid });
@@ -589,11 +623,15 @@ impl Learner {
     }
 
     fn on_truncated(&mut self, actions: &mut Actions) {
-        let Phase::Truncating { epoch, to } = self.phase else { return };
-        debug_assert_eq!(self.replica.logged, to);
+        let Phase::Truncating { epoch, to, new_leader } = &mut self.phase else { return };
+        debug_assert_eq!(self.replica.logged, *to);
+        let (epoch, new_leader) = (*epoch, new_leader.take());
         self.replica.gate = Gate::Log { through: self.log_through(epoch) };
         self.phase = Phase::Receiving { epoch };
         self.advance(actions);
+        if let Some(new_leader) = new_leader {
+            self.sync_history(new_leader, actions);
+        }
     }
 
     fn on_image_loaded(&mut self) {
@@ -609,10 +647,7 @@ impl Learner {
         config: Option<Rc<[u8]>>,
         actions: &mut Actions,
     ) -> Result<(), Reason> {
-        if zxid != epoch.first() {
-            return Err(Reason::WrongEpoch { expected: epoch, got: zxid });
-        }
-        let new_leader = NewLeader { epoch, config };
+        let new_leader = NewLeader::told(epoch, zxid, config)?;
         match self.replica.gate {
             Gate::Memory => {
                 let through = self.replica.shut_for_image();

@@ -2,6 +2,7 @@
 //! Java servers said.
 
 mod cluster;
+mod conversations;
 mod plans;
 mod replays;
 mod rules;
