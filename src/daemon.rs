@@ -176,6 +176,7 @@ fn membership(
         several_addresses: ensemble.multi_address.enabled,
         greeting_timeout: Millis(ensemble.election.read_timeout_ms),
         reconfig_enabled: ensemble.reconfig_enabled,
+        standalone_enabled: ensemble.standalone_enabled,
         field_max: load_options(config).len_max,
         connect_timeout: ticks(ensemble.connect_limit_ticks),
         connect_delay: Millis(ensemble.leader.connect_retry_delay_ms),

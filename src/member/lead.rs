@@ -81,12 +81,18 @@ impl Member {
                 Made::Txn(append) => {
                     leader::Event::Propose(Entry { zxid: append.zxid, payload: append.payload })
                 }
+                Made::Reconfig { append, membership } => {
+                    let entry = Entry { zxid: append.zxid, payload: append.payload };
+                    let may_lead = self.keeps_quorum_address(&membership);
+                    leader::Event::ProposeReconfig { entry, membership, may_lead }
+                }
                 Made::Sync => leader::Event::SyncRequested { from: None },
                 Made::ForwardedSync(learner) => leader::Event::SyncRequested { from: Some(learner) },
             };
             // A leader that steps down with what came before has no use for the rest.
             self.lead(step, event);
         }
+        self.tell_standing(step);
     }
 
     fn carry_out_leader(&mut self, step: &mut Step<'_>, actions: leader::Actions) {

@@ -74,6 +74,8 @@ pub struct Settings {
     /// For the opener of an election connection to say who it is.
     pub greeting_timeout: Millis,
     pub reconfig_enabled: bool,
+    /// An ensemble has two voters at least.
+    pub standalone_enabled: bool,
     /// Largest field of a quorum packet in bytes (`jute.maxbuffer` + extrasize).
     pub field_max: usize,
     /// Time for all attempts to reach a new leader (`connectToLearnerMasterLimit`, else `initLimit`).

@@ -11,6 +11,7 @@ use crate::ids::{ServerId, Zxid};
 use crate::quorum::election::Designated;
 use crate::quorum::elector;
 use crate::quorum::membership::Membership;
+use crate::quorum::reconfig::Standing;
 use crate::quorum::views::Views;
 use crate::quorum::zab::packet::Entry;
 use crate::wire::jute::Reader;
@@ -111,6 +112,23 @@ impl Member {
             return;
         }
         self.end_role(step, "its role or leader is another in the new membership", false);
+    }
+
+    /// What the leader's server judges reconfigurations by, as it is this turn.
+    pub(super) fn tell_standing(&self, step: &mut Step<'_>) {
+        let Role::Leading { leader, .. } = &self.role else { return };
+        if self.settings.reconfig_enabled && leader.serving().is_some() {
+            let views = leader.shared_views();
+            let in_step = leader.servers_in_step(step.now.mono);
+            let standalone_enabled = self.settings.standalone_enabled;
+            step.server.set_standing(Standing { views, in_step, standalone_enabled });
+        }
+    }
+
+    /// Whether this server can lead under a membership without asking its learners to connect elsewhere.
+    pub(super) fn keeps_quorum_address(&self, next: &Membership) -> bool {
+        let me = self.settings.me;
+        next.is_voter(me) && quorum_addresses(next, me) == quorum_addresses(self.views().committed(), me)
     }
 
     /// The leader's own view of memberships is the member's.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use super::outstanding::{Outstanding, PendingAcl, PendingNode};
 use crate::auth::{Auth, Identity};
 use crate::ids::{SessionId, Zxid};
+use crate::quorum::membership::Membership;
+use crate::quorum::reconfig::{Standing, Wanted};
 use crate::session::{SessionState, Sessions};
 use crate::time::OncePerSecond;
 use crate::tree::{self, NodeKind, QuotaVerdict, Tree, TreeOptions};
@@ -14,6 +16,9 @@ use crate::wire::op::Op;
 use crate::wire::records::{AclList, StatPersisted, perms};
 use crate::wire::request::{CreateRequest, MultiOp, Request};
 use crate::wire::txn::{CreateKind, CreateTxn, LoggedTxn, Txn, TxnHeader};
+
+/// The membership, as clients read it.
+const CONFIG: &str = "/zookeeper/config";
 
 /// Settings that decide whether a write is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +38,8 @@ pub struct Rules {
 /// What a request is checked against.
 #[derive(Clone, Copy)]
 pub struct World<'w> {
+    /// Only of a leader: nobody else can change the membership.
+    pub standing: Option<&'w Standing>,
     pub tree: &'w Tree,
     pub sessions: &'w Sessions,
     pub auth: &'w Auth,
@@ -57,6 +64,8 @@ pub struct Preparer {
     outstanding: Outstanding,
     last_zxid: Zxid,
     quota_lines: OncePerSecond,
+    /// The membership in the transaction that was prepared last, if it is one that changes it.
+    reconfig: Option<Membership>,
 }
 
 /// A transaction in the making.
@@ -77,7 +86,13 @@ impl Preparer {
             outstanding: Outstanding::new(rules.tree.digest),
             last_zxid,
             quota_lines: OncePerSecond::default(),
+            reconfig: None,
         }
+    }
+
+    /// The membership that the last transaction proposes, if it proposes one.
+    pub fn take_reconfig(&mut self) -> Option<Membership> {
+        self.reconfig.take()
     }
 
     /// The zxid of the last prepared transaction.
@@ -126,6 +141,26 @@ impl Preparer {
             Request::SetAcl { path, acl, version } => {
                 let fixed = world.auth.fix_acl(*acl, author.identities);
                 self.draft(world, author, time, out, |draft| draft.set_acl(path, &fixed, *version))
+            }
+            Request::Reconfig { joining, leaving, new_members, config_id } => {
+                let wanted = Wanted {
+                    joining: joining.as_deref(),
+                    leaving: leaving.as_deref(),
+                    new_members: new_members.as_deref(),
+                    config_id: *config_id,
+                };
+                // A server that does not lead can do nothing with it, as Java's standalone server.
+                let planned = world.standing.ok_or(ErrorCode::Unimplemented);
+                let planned = planned.and_then(|standing| standing.plan(&wanted, self.last_zxid.next()));
+                let text = planned.as_ref().map(Membership::to_string).map_err(|error| *error);
+                let mut allowed = false;
+                let zxid = self.draft(world, author, time, out, |draft| {
+                    let txn = draft.reconfig(&text)?;
+                    allowed = true;
+                    Ok(txn)
+                });
+                self.reconfig = planned.ok().filter(|_| allowed);
+                zxid
             }
             request => self.draft(world, author, time, out, |draft| draft.single(request)),
         }
@@ -300,16 +335,21 @@ impl<'w> Draft<'_, 'w> {
                 self.delete(path, -1)?;
                 Ok(Txn::Delete { path: Cow::Borrowed(path), container: true })
             }
-            Request::Reconfig { .. } => {
-                if !self.rules.reconfig_enabled {
-                    return Err(ErrorCode::ReconfigDisabled);
-                }
-                self.check_session()?;
-                Err(ErrorCode::Unimplemented)
-            }
             Request::CloseSession => Ok(self.close_session()),
             _ => unreachable!("routed here by the operation table: only writes"),
         }
+    }
+
+    /// A new membership's text becomes the data of `/zookeeper/config`, on which the client needs WRITE.
+    fn reconfig<'r>(&mut self, planned: &'r Result<String, ErrorCode>) -> Result<Txn<'r>, ErrorCode> {
+        if !self.rules.reconfig_enabled {
+            return Err(ErrorCode::ReconfigDisabled);
+        }
+        self.check_session()?;
+        let text = planned.as_ref().map_err(|error| *error)?;
+        let node = self.node(CONFIG)?;
+        self.check_acl(&node, perms::WRITE)?;
+        Ok(Txn::Reconfig { path: Cow::Borrowed(CONFIG), data: Some(text.as_bytes()), version: -1 })
     }
 
     /// All parts, or, if one fails, none: then each part has its error and the overlay is as before.

@@ -12,6 +12,7 @@ pub mod election;
 pub mod elector;
 pub mod image;
 pub mod membership;
+pub mod reconfig;
 #[cfg(test)]
 mod tests;
 pub mod views;

@@ -121,7 +121,12 @@ impl Server {
 
     fn close_session(&mut self, now: Now, session: SessionId) {
         let author = Author { session, cxid: 0, identities: &[] };
-        let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+        let world = World {
+            standing: self.standing.as_ref(),
+            tree: &self.tree,
+            sessions: &self.sessions,
+            auth: &self.options.auth,
+        };
         let zxid =
             self.preparer.prepare(world, author, now.wall.0, &Request::CloseSession, &mut self.scratch);
         self.sessions.set_closing(session);
@@ -158,7 +163,12 @@ impl Server {
             let Some(path) = self.containers.doomed.pop_front() else { return };
             self.containers.next_delete = now.mono + Millis(pause_ms.max(1));
             log::info!("Attempting to delete candidate container: {path}");
-            let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+            let world = World {
+                standing: self.standing.as_ref(),
+                tree: &self.tree,
+                sessions: &self.sessions,
+                auth: &self.options.auth,
+            };
             let zxid = self.preparer.prepare_delete_container(world, &path, now.wall.0, &mut self.scratch);
             self.propose(zxid, None, 0, Op::DeleteContainer, now.mono, 0);
         }

@@ -252,7 +252,12 @@ impl Server {
 
     /// Prepares the transaction that makes a session, or makes a local one global.
     pub(super) fn create_session(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: u32) {
-        let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+        let world = World {
+            standing: self.standing.as_ref(),
+            tree: &self.tree,
+            sessions: &self.sessions,
+            auth: &self.options.auth,
+        };
         let zxid = self.preparer.prepare_create_session(
             world,
             session,
@@ -446,7 +451,12 @@ impl Server {
         };
         let client = self.clients.get(conn).expect("looked up above");
         let author = Author { session, cxid: xid, identities: &client.identities };
-        let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+        let world = World {
+            standing: self.standing.as_ref(),
+            tree: &self.tree,
+            sessions: &self.sessions,
+            auth: &self.options.auth,
+        };
         let zxid = match request {
             Ok(request) => self.preparer.prepare(world, author, now.wall.0, &request, &mut self.scratch),
             // Like every failed write this takes a zxid, as in 3.8. What 3.9 does instead gives the same zxid

@@ -30,8 +30,12 @@ impl Server {
             Some(Op::CreateSession) => match r.int() {
                 Ok(timeout_ms) => {
                     self.sessions.begin(session, owner);
-                    let world =
-                        World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+                    let world = World {
+                        standing: self.standing.as_ref(),
+                        tree: &self.tree,
+                        sessions: &self.sessions,
+                        auth: &self.options.auth,
+                    };
                     let out = &mut self.scratch;
                     let zxid = self.preparer.prepare_create_session(world, session, timeout_ms, time, out);
                     return self.propose(zxid, None, cxid, Op::CreateSession, now.mono, 0);
@@ -51,7 +55,12 @@ impl Server {
         };
         let op = op.expect("anything else was ignored");
         let changes_before = self.preparer.outstanding_changes();
-        let world = World { tree: &self.tree, sessions: &self.sessions, auth: &self.options.auth };
+        let world = World {
+            standing: self.standing.as_ref(),
+            tree: &self.tree,
+            sessions: &self.sessions,
+            auth: &self.options.auth,
+        };
         let zxid = match outcome {
             Ok(request) => self.preparer.prepare(world, author, time, &request, &mut self.scratch),
             Err(error) => self.preparer.prepare_error(world, author, time, error, &mut self.scratch),

@@ -63,6 +63,8 @@ use crate::auth::Auth;
 use crate::ids::{HashMap, ServerId, SessionId, Zxid};
 use crate::metrics::Metrics;
 use crate::pipeline::{Preparer, Rules};
+use crate::quorum::membership::Membership;
+use crate::quorum::reconfig::Standing;
 use crate::quorum::zab::leader::handler::LearnerId;
 use crate::session::{ExpiryQueue, Sessions};
 use crate::time::{Instant, Millis, Now, OncePerSecond};
@@ -143,6 +145,8 @@ pub struct Append {
 pub enum Made {
     /// To be logged and, in an ensemble, proposed.
     Txn(Append),
+    /// The same, of one that changes the ensemble's membership.
+    Reconfig { append: Append, membership: Membership },
     /// Only of a leader: a sync of an own client; [`Server::sync_done`] answers it.
     Sync,
     /// The same of a learner's client, for which that learner is told.
@@ -154,6 +158,8 @@ pub struct Server {
     serving: Serving,
     /// Leadership is being handed over: no client is read.
     paused: bool,
+    /// What a leader judges reconfigurations by.
+    standing: Option<Standing>,
     tree: Tree,
     watches: Watches,
     sessions: Sessions,
@@ -224,6 +230,7 @@ impl Server {
             options,
             serving: Serving::Alone,
             paused: false,
+            standing: None,
             tree,
             watches: Watches::new(),
             sessions: all,
@@ -365,7 +372,16 @@ impl Server {
         let payload: Rc<[u8]> = Rc::from(self.scratch.as_slice());
         self.scratch.clear();
         self.large_bytes += large;
-        self.made.push(Made::Txn(Append { zxid, payload: Rc::clone(&payload) }));
+        let append = Append { zxid, payload: Rc::clone(&payload) };
+        self.made.push(match self.preparer.take_reconfig() {
+            None => Made::Txn(append),
+            Some(membership) => {
+                if let Some(standing) = &mut self.standing {
+                    Rc::make_mut(&mut standing.views).propose(membership.clone());
+                }
+                Made::Reconfig { append, membership }
+            }
+        });
         self.proposals.push_back(Proposal { zxid, payload, conn, xid, op, received, large });
     }
 }

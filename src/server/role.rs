@@ -6,6 +6,7 @@ use super::client::{Close, ConnId, Phase};
 use super::{Server, Tree};
 use crate::ids::{SessionId, Zxid};
 use crate::pipeline::Preparer;
+use crate::quorum::reconfig::Standing;
 use crate::session::Sessions;
 use crate::time::Now;
 use crate::tree::{Observer, OpResult};
@@ -59,6 +60,7 @@ impl Server {
     pub fn stop_serving(&mut self) {
         self.serving = Serving::No;
         self.paused = false;
+        self.standing = None;
         let met: Vec<ConnId> =
             self.clients.iter().filter(|client| client.phase != Phase::New).map(|client| client.id).collect();
         for conn in met {
@@ -82,6 +84,11 @@ impl Server {
     /// Reads nothing more from clients that could become a transaction, until the role ends.
     pub fn pause_writes(&mut self) {
         self.paused = true;
+    }
+
+    /// From now on reconfigurations are judged by this; before, and on other servers, there are none.
+    pub fn set_standing(&mut self, standing: Standing) {
+        self.standing = Some(standing);
     }
 
     /// What `/zookeeper/config` says: the membership's text. Every server sets it for itself, and no digest counts it.

@@ -1,6 +1,7 @@
 //! Roles: a leader and a learner back to back, with a wire between them that carries everything at once or bit by bit.
 
 use super::*;
+use crate::quorum::views::Views;
 use crate::quorum::zab::packet::{self, Entry};
 use crate::wire::op::Route;
 use crate::wire::txn::{LoggedTxn, Txn, TxnHeader};
@@ -69,7 +70,8 @@ impl Pair {
         self.leader.server.take_made(&mut made);
         for made in made {
             match made {
-                Made::Txn(Append { zxid, payload }) => {
+                Made::Txn(Append { zxid, payload })
+                | Made::Reconfig { append: Append { zxid, payload }, .. } => {
                     self.leader.server.committable(zxid);
                     self.learner.server.committed(Entry { zxid, payload: Rc::clone(&payload) });
                     self.history.push(Entry { zxid, payload });
@@ -828,4 +830,37 @@ proptest! {
         pair.answer();
         pair.assert_same_trees();
     }
+}
+
+#[test]
+fn a_reconfiguration_is_judged_by_the_leader_and_answered_with_the_new_membership() {
+    let mut options = options();
+    options.rules.reconfig_enabled = true;
+    options.auth.skip_acl = true;
+    let mut pair = Pair::with(options);
+    let conn = pair.client(learner);
+    let body = |joining: &str| {
+        let mut body = Vec::new();
+        jute::put_string(&mut body, Some(joining));
+        jute::put_string(&mut body, None);
+        jute::put_string(&mut body, None);
+        jute::put_long(&mut body, -1);
+        body
+    };
+    let joiner = body("server.3=127.0.0.1:103:203;303");
+    let refused = pair.call(learner, conn, Op::Reconfig, &joiner);
+    assert_eq!(refused.err, ErrorCode::Unimplemented.code(), "nobody has told what the ensemble is like");
+
+    let text = "server.1=127.0.0.1:101:201;301\nserver.2=127.0.0.1:102:202;302\nversion=1";
+    let members = Membership::from_text(text.as_bytes()).expect("a good membership");
+    let views = Rc::new(Views::new(members));
+    let in_step = vec![ServerId(1), ServerId(2)];
+    pair.leader.server.set_standing(Standing { views, in_step, standalone_enabled: true });
+    let done = pair.call(learner, conn, Op::Reconfig, &joiner);
+    assert_eq!(done.err, 0);
+    let text = String::from_utf8_lossy(&done.body);
+    assert!(text.contains("server.3=127.0.0.1:103:203:participant;0.0.0.0:303"), "{text}");
+    let again = pair.call(learner, conn, Op::Reconfig, &body("server.4=127.0.0.1:104:204;304"));
+    assert_eq!(again.err, ErrorCode::ReconfigInProgress.code());
+    pair.assert_same_trees();
 }

@@ -396,9 +396,11 @@ impl Leader {
         self.outstanding.len()
     }
 
-    /// Is a quorum of these voters in step? Asked before a reconfiguration is proposed.
-    pub fn in_step(&self, now: Instant, membership: &Membership) -> bool {
-        membership.is_quorum(|sid| sid == self.sid || self.has_in_step(now, sid))
+    /// Everybody who is in step, this server included.
+    pub fn servers_in_step(&self, now: Instant) -> Vec<ServerId> {
+        let limits = self.options.limits;
+        let learners = self.learners.values().filter(|handler| handler.in_step(now, limits));
+        std::iter::once(self.sid).chain(learners.map(|handler| handler.sid)).collect()
     }
 
     /// Who could lead in this server's place: the voter with the highest id of those that have all of its history, once
@@ -414,6 +416,11 @@ impl Leader {
     /// The memberships that its proposals need, the newest included.
     pub fn views(&self) -> &Views {
         &self.views
+    }
+
+    /// The same, to keep.
+    pub fn shared_views(&self) -> Rc<Views> {
+        Rc::clone(&self.views)
     }
 
     /// Who is on a connection; `None` before it has said so.
