@@ -190,7 +190,12 @@ impl Member {
             _ => return,
         };
         link.plan = plan;
-        log::info!("Learner {} is sent {packet:?}", self.learner_name(learner));
+        let name = self.learner_name(learner);
+        match packet {
+            Packet::Diff { zxid } => log::info!("Learner {name} is sent a DIFF to {zxid}"),
+            Packet::Trunc { zxid } => log::info!("Learner {name} is told to truncate its log to {zxid}"),
+            _ => log::info!("Learner {name} is sent a snapshot at {}", step.server.last_zxid()),
+        }
     }
 
     fn learner_name(&self, learner: LearnerId) -> String {

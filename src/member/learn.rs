@@ -12,6 +12,7 @@ use crate::quorum::zab::packet::Packet;
 use crate::server::{Forward, Serving};
 use crate::state::Sink;
 use crate::storage::EpochFile;
+use crate::time::Millis;
 use crate::tree::{TreeLoader, TreeOptions};
 use crate::wire::address::HostPort;
 use crate::wire::quorum::Misbehaved;
@@ -65,7 +66,9 @@ impl Member {
             let why = format!("server {leader} does not accept connections on its quorum port");
             return self.end_role(step, &why, false);
         }
-        *retry_at = Some(now + self.settings.connect_delay);
+        // A refusal right after an election is normal: the winner may not listen yet. It will in a moment.
+        let delay = self.settings.connect_delay.0;
+        *retry_at = Some(now + Millis((delay >> 5 << (*dials - 1)).clamp(1, delay.max(1))));
     }
 
     pub(super) fn on_connect_timeout(&mut self, step: &mut Step<'_>) {

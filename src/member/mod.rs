@@ -55,8 +55,9 @@ use crate::storage::EpochFile;
 use crate::time::{Instant, Millis, Now};
 use crate::wire::address::HostPort;
 
-/// How often a learner tries to reach the leader before it looks again (`Learner.connectToLeader`).
-const DIALS_MAX: u32 = 5;
+/// How often a learner tries to reach the leader before it looks again: for about as long as Java, whose five attempts
+/// are all `connect_delay` apart (`Learner.connectToLeader`).
+const DIALS_MAX: u32 = 10;
 
 /// How long a leader that hands over waits for a voter that has everything.
 const HAND_OVER_MAX: Millis = Millis(1000);
@@ -80,7 +81,7 @@ pub struct Settings {
     pub field_max: usize,
     /// Time for all attempts to reach a new leader (`connectToLearnerMasterLimit`, else `initLimit`).
     pub connect_timeout: Millis,
-    /// Between two attempts (`leaderConnectDelayDuringRetryMs`).
+    /// The longest pause between two attempts (`leaderConnectDelayDuringRetryMs`).
     pub connect_delay: Millis,
     /// See [`leader::Options`].
     pub snap_syncs_max: usize,
