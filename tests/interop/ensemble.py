@@ -162,7 +162,7 @@ class Member(lib.Server):
     def word(self, word, more=b"", seconds=3):
         """The answer to a four-letter word, "" when nothing answers."""
         try:
-            with lib.socket.create_connection(("127.0.0.1", self.port), seconds) as s:
+            with lib.socket.create_connection((lib.HOSTS.get(self.port, "127.0.0.1"), self.port), seconds) as s:
                 s.settimeout(seconds)
                 s.sendall(word.encode() + more)
                 parts = []

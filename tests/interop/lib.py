@@ -76,6 +76,9 @@ def serval_binary():
     return os.path.abspath(path)
 
 
+# Where ports listen that do not listen on loopback: port -> address.
+HOSTS = {}
+
 _next_port = [None]
 
 
@@ -136,7 +139,10 @@ class Server:
 
     `config` adds to BASE_CONFIG (None removes a key); `text` replaces it whole. `properties` are Java system
     properties that Java reads from nowhere else: Serval takes them as keys of zoo.cfg. `java_options` are for the JVM.
+    `prefix` are words before the command that run it elsewhere, in a namespace for example.
     """
+
+    prefix = ()
 
     def __init__(self, directory, config=None, impl=None, port=None, data=None, text=None, properties=None,
                  java_options=(), environment=None):
@@ -175,8 +181,8 @@ class Server:
                            properties=[*self.java_options, *properties])
         environment = dict(os.environ, TZ="UTC", **self.environment)
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.directory, env=environment)
+            self.process = subprocess.Popen([*self.prefix, *command], stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, cwd=self.directory, env=environment)
         return self
 
     def start(self, seconds=60):
@@ -225,7 +231,7 @@ class Server:
     def word(self, word, more=b""):
         """The answer to a four-letter word, "" when nothing answers."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 2) as s:
+            with socket.create_connection((HOSTS.get(self.port, "127.0.0.1"), self.port), 2) as s:
                 s.settimeout(10)
                 s.sendall(word.encode() + more)
                 parts = []
@@ -299,7 +305,7 @@ class Raw:
     """A blocking client that can pipeline, leave its session open, and be dropped like a crashed process."""
 
     def __init__(self, port, timeout=600000, session=(0, b"\0" * 16), seen=0, patience=60, read_only=False):
-        self.socket = socket.create_connection(("127.0.0.1", port), min(10, patience))
+        self.socket = socket.create_connection((HOSTS.get(port, "127.0.0.1"), port), min(10, patience))
         self.socket.settimeout(patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input, self.xid, self.zxid, self.events = b"", 0, 0, []
