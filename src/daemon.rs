@@ -195,7 +195,7 @@ fn membership(
     };
     let mut actions = Vec::new();
     let member = Member::new(clock.now(), settings, epochs, loaded, server, &mut actions);
-    Membership { member, actions, peers }
+    Membership { member, actions, peers, log_share_of_snapshot: ensemble.leader.log_share_of_snapshot }
 }
 
 /// By what number this server is known.

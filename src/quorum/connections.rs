@@ -2,7 +2,8 @@
 //!
 //! Whoever has something to say connects; but the connection that stays is always one that the server with the
 //! larger id has opened. A smaller one says who it is and hangs up, and is called back. There is no heartbeat,
-//! and nobody reconnects unless there is something to say.
+//! and nobody reconnects unless there is something to say. What was said on a connection just before it broke is
+//! something to say, once: a process that has died is then known to be unreachable at once, and nobody waits for its vote.
 //!
 //! For each server there is a slot for one message. A newer message replaces an older one that has not been
 //! taken, because only the newest vote matters. What was taken last is said again on the next connection,
@@ -122,6 +123,8 @@ struct Peer {
     busy: bool,
     slot: Option<Vec<u8>>,
     last_sent: Option<Vec<u8>>,
+    /// The last message has been tried on one connection only; if that breaks, there will be another one.
+    unproven: bool,
 }
 
 #[derive(Debug)]
@@ -196,7 +199,9 @@ impl Connections {
     pub fn handle(&mut self, now: Instant, event: Event<'_>, actions: &mut Vec<Action>) {
         match event {
             Event::Send { to, frame } if to != self.me => {
-                self.peers.entry(to).or_default().slot = Some(frame);
+                let peer = self.peers.entry(to).or_default();
+                peer.slot = Some(frame);
+                peer.unproven = true;
                 self.send_next(to, actions);
                 self.connect(to, Vec::new(), actions);
                 self.forget_stranger(to);
@@ -245,7 +250,11 @@ impl Connections {
             }
             Event::Closed(conn) => {
                 if let Some(Conn { talk: Talk::With(sid), .. }) = self.conns.remove(&conn) {
-                    self.peers.entry(sid).or_default().conn = None;
+                    let peer = self.peers.entry(sid).or_default();
+                    peer.conn = None;
+                    if std::mem::take(&mut peer.unproven) {
+                        self.connect(sid, Vec::new(), actions);
+                    }
                     self.forget_stranger(sid);
                 }
             }

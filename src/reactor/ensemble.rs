@@ -15,7 +15,7 @@ use std::sync::Arc;
 use mio::event::Event as Readiness;
 use mio::{Registry, Waker};
 
-use super::helper::{FileJob, HistoryJob, LogPiece, SyncWork};
+use super::helper::{FileJob, HistoryJob, SyncWork};
 use super::peers::{PeerSettings, Peers, Tell};
 use super::{Fatal, Reactor};
 use crate::ids::Zxid;
@@ -23,7 +23,7 @@ use crate::member::{Action, Event, LinkId, Member};
 use crate::quorum::election::PeerState;
 use crate::server::{Server, Serving};
 use crate::state::State;
-use crate::storage::EpochFile;
+use crate::storage::{EpochFile, Piece};
 use crate::time::{Instant, Millis, Now};
 
 /// Time for which links are written to in one turn.
@@ -295,9 +295,9 @@ impl Reactor {
         self.tell(Event::ImageSaved);
     }
 
-    pub(super) fn on_log_piece(&mut self, link: LinkId, piece: Option<LogPiece>) {
+    pub(super) fn on_log_piece(&mut self, link: LinkId, piece: Option<Piece>) {
         self.tell(match piece {
-            Some(LogPiece { entries, end }) => Event::LogPiece { link, entries, end },
+            Some(Piece { entries, end }) => Event::LogPiece { link, entries, end },
             None => Event::LogBroken(link),
         });
     }

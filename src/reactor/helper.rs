@@ -20,13 +20,14 @@ use std::time::Duration;
 use mio::Waker;
 
 use super::clock::Clock;
-use crate::ids::Zxid;
+use crate::ids::{HashMap, Zxid};
 use crate::member::LinkId;
 use crate::quorum::zab::window::Meeting;
 use crate::state::{self, LoadSettings, State};
+use crate::storage::history::{self, HistoryError, HistoryReader, Piece};
 use crate::storage::{
-    self, Compression, DataDirs, EpochFile, PrepareJob, SegmentReady, SnapshotFile, SnapshotWriter,
-    StorageError, SyncDone, SyncJob,
+    self, Compression, DataDirs, EpochFile, LoadOptions, PrepareJob, SegmentReady, SnapshotFile,
+    SnapshotWriter, StorageError, SyncDone, SyncJob,
 };
 
 /// Work for the thread that makes promises durable.
@@ -77,18 +78,12 @@ pub enum Done {
     LogPiece {
         link: LinkId,
         /// `None`: the log files have a gap there.
-        piece: Option<LogPiece>,
+        piece: Option<Piece>,
     },
     Prepared(Result<SegmentReady, StorageError>),
     ChunkWritten(Result<Vec<u8>, StorageError>),
     SnapshotFinished(Result<SnapshotFile, StorageError>),
     Purged(Result<(), StorageError>),
-}
-
-/// Transactions of the log in their order, and whether they are the last that were asked for.
-pub struct LogPiece {
-    pub entries: Vec<(Zxid, Box<[u8]>)>,
-    pub end: bool,
 }
 
 /// Work for the thread that reads the log for learners.
@@ -119,12 +114,12 @@ pub struct Helpers {
 }
 
 impl Helpers {
-    /// `for_learners`: this server may have to send its log to others.
+    /// `log_share`: in an ensemble, up to what share of a snapshot's size learners are sent the log instead.
     pub fn start(
         dirs: &DataDirs,
         compression: Compression,
         load: LoadSettings,
-        for_learners: bool,
+        log_share: Option<f64>,
         waker: Arc<Waker>,
         clock: Clock,
     ) -> io::Result<Helpers> {
@@ -144,13 +139,14 @@ impl Helpers {
             }
         })?;
         let mut history = None;
-        if for_learners {
+        if let Some(share_of_snapshot) = log_share {
             let (jobs, history_jobs) = channel::<HistoryJob>();
-            let reply = reply.clone();
+            let (reply, dirs) = (reply.clone(), dirs.clone());
             thread::Builder::new().name("history".into()).spawn(move || {
-                let mut readers = History;
+                let options = load.files;
+                let mut readers = History { dirs, options, share_of_snapshot, open: HashMap::default() };
                 for job in history_jobs {
-                    if let Some(done) = readers.run(&job) {
+                    if let Some(done) = readers.run(job) {
                         reply.send(done);
                     }
                 }
@@ -286,18 +282,64 @@ impl Files {
     }
 }
 
-/// The state of the thread that reads the log.
-struct History;
+/// The state of the thread that reads the log: where it stands for each link.
+struct History {
+    dirs: DataDirs,
+    options: LoadOptions,
+    /// `snapshotSizeFactor`.
+    share_of_snapshot: f64,
+    open: HashMap<LinkId, HistoryReader>,
+}
+
+/// About as many bytes of transactions as go to a learner in one piece.
+const PIECE: usize = 256 << 10;
 
 impl History {
-    /// The log files say nothing yet: a learner that the leader's memory cannot bring in step gets an image.
-    fn run(&mut self, job: &HistoryJob) -> Option<Done> {
-        match *job {
-            HistoryJob::Locate { link, .. } => Some(Done::Located { link, meeting: None }),
-            HistoryJob::Open { link, .. } | HistoryJob::Next(link) => {
-                Some(Done::LogPiece { link, piece: None })
+    fn run(&mut self, job: HistoryJob) -> Option<Done> {
+        match job {
+            HistoryJob::Locate { link, zxid } => {
+                let meeting = self.locate(zxid).unwrap_or_else(|error| {
+                    log::error!(
+                        "The log cannot be read for a learner at {zxid}, which gets an image: {error}"
+                    );
+                    None
+                });
+                Some(Done::Located { link, meeting })
             }
-            HistoryJob::Drop(_) => None,
+            HistoryJob::Open { link, after, before } => {
+                let opened = HistoryReader::open(&self.dirs, &self.options, after, before);
+                Some(self.piece(link, opened))
+            }
+            HistoryJob::Next(link) => self.open.remove(&link).map(|reader| self.piece(link, Ok(reader))),
+            HistoryJob::Drop(link) => {
+                self.open.remove(&link);
+                None
+            }
         }
+    }
+
+    fn locate(&self, zxid: Zxid) -> Result<Option<Meeting>, StorageError> {
+        if self.share_of_snapshot < 0.0 {
+            return Ok(None);
+        }
+        let bytes_max = history::bytes_max(&self.dirs, self.share_of_snapshot)?;
+        let end = Zxid(i64::MAX);
+        let met = history::locate(&self.dirs, &self.options, zxid, end, bytes_max)?;
+        Ok(met.map(|(before, at_or_after)| Meeting { before, at_or_after }))
+    }
+
+    /// One more piece for this link. The reader is kept unless it was the last.
+    fn piece(&mut self, link: LinkId, reader: Result<HistoryReader, HistoryError>) -> Done {
+        let piece = reader.and_then(|mut reader| {
+            let piece = reader.next_piece(PIECE)?;
+            if !piece.end {
+                self.open.insert(link, reader);
+            }
+            Ok(piece)
+        });
+        let piece = piece.inspect_err(|error| {
+            log::warn!("A learner cannot be sent the log, and has to come again for an image: {error}");
+        });
+        Done::LogPiece { link, piece: piece.ok() }
     }
 }

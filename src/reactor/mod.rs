@@ -95,6 +95,8 @@ pub struct Membership {
     /// What the member wanted done at its beginning.
     pub actions: Vec<member::Action>,
     pub peers: PeerSettings,
+    /// Learners are sent log files up to this share of the snapshot's size; below 0 never.
+    pub log_share_of_snapshot: f64,
 }
 
 /// What a reactor is made of.
@@ -245,12 +247,12 @@ impl Reactor {
         let http = http::Http::new(poll.registry(), http).map_err(system("listen for HTTP"))?;
         let clock = host.clock;
         let now = clock.now();
-        let for_learners = membership.is_some();
+        let log_share = membership.as_ref().map(|membership| membership.log_share_of_snapshot);
         let helpers =
-            Helpers::start(dirs, settings.compression, settings.load, for_learners, waker.clone(), clock)
+            Helpers::start(dirs, settings.compression, settings.load, log_share, waker.clone(), clock)
                 .map_err(system("start a thread"))?;
         let alone = membership.is_none();
-        let ensemble = membership.map(|Membership { member, actions, peers }| {
+        let ensemble = membership.map(|Membership { member, actions, peers, .. }| {
             Ensemble::new(member, actions, peers, snapshot_owed, waker).map_err(system("start a thread"))
         });
         let ensemble = ensemble.transpose()?;

@@ -263,7 +263,10 @@ impl Peers {
     /// Takes what peers sent: at most one buffer of each.
     pub fn read(&mut self, registry: &Registry, buffer: &mut [u8], tell: &mut Tell<'_>) {
         let mut unfinished = std::mem::take(&mut self.unfinished);
-        unfinished.sort_unstable();
+        // Election connections before links: where a leader has died, the election then begins with the knowledge that
+        // it cannot be asked, and need not wait for its vote.
+        let is_link = |at: usize| matches!(self.slots.get(at), Some(Slot::Link(_)));
+        unfinished.sort_unstable_by_key(|at| (is_link(*at), *at));
         unfinished.dedup();
         let buffer_len = buffer.len().min(READ_MAX);
         for at in unfinished.drain(..) {

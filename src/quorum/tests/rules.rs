@@ -154,6 +154,20 @@ fn what_was_said_last_is_said_again_on_the_next_connection() {
     assert_eq!(two.greeted(A, &initial(3, at("h3", 12)))[1..], [sent(A, b"newer")]);
 }
 
+/// A leader was killed: the vote that follows may have gone to the connection with the dead process. Waiting for its own
+/// vote cost every fail-over 200 ms.
+#[test]
+fn what_was_said_last_is_worth_one_more_connection() {
+    let mut two = Fixture::new();
+    two.greeted(A, &initial(3, at("h3", 12)));
+    two.send(3, b"vote");
+    assert_eq!(two.tell(Net::Closed(A)), [dial(3, at("h3", 12))]);
+    assert_eq!(two.tell(Net::DialFailed { to: ServerId(3) }), [Action::Unreachable(ServerId(3))]);
+    // A peer that hangs up on whatever it hears is not called again and again.
+    two.greeted(B, &initial(3, at("h3", 12)));
+    assert_eq!(two.tell(Net::Closed(B)), []);
+}
+
 #[test]
 fn there_is_one_attempt_to_connect_at_a_time() {
     let mut two = Fixture::new();
