@@ -8,7 +8,8 @@
 //! - `names`, [`dirs`]: which files there are; the directories, checked and locked.
 //! - `record`, [`log`]: the log's bytes; the write end, its segments and its jobs for the helper thread.
 //! - `input`, `xerial`, [`snapshot`]: reading in blocks; snapshot files, read and written.
-//! - [`recovery`]: what a restart makes of it all. [`history`]: the log, read for others. [`purge`], [`truncate`]: what is deleted, and when it may be.
+//! - [`recovery`]: what a restart makes of it all. [`history`]: the log, read for others. [`purge`], [`truncate`], [`replace`]: what is deleted, and
+//!   when it may be.
 //! - [`epochs`]: an ensemble member's two promises.
 //!
 //! # How the parts meet
@@ -30,6 +31,7 @@ mod names;
 pub mod purge;
 mod record;
 pub mod recovery;
+pub mod replace;
 pub mod snapshot;
 pub mod truncate;
 mod xerial;
@@ -42,5 +44,6 @@ pub use log::{Counters, LogOptions, PrepareJob, SegmentReady, SnapshotSchedule, 
 pub use purge::{purge, purge_command};
 pub use record::frame as frame_record;
 pub use recovery::{Base, LoadOptions, Notice, Replay, Torn, load_snapshot, replay};
+pub use replace::replace_history;
 pub use snapshot::{BadNode, Compression, SnapshotFile, SnapshotSink, SnapshotWriter, Trailer};
 pub use truncate::{Truncated, truncate_after};

@@ -467,6 +467,11 @@ impl SnapshotWriter {
         written.map_err(|source| self.error(source))
     }
 
+    /// What the file is named after.
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
     /// Uncompressed bytes so far.
     pub fn bytes(&self) -> u64 {
         self.uncompressed
@@ -481,6 +486,12 @@ impl SnapshotWriter {
         digest: Option<(Zxid, u64)>,
         last_processed: Option<Zxid>,
     ) -> Result<SnapshotFile> {
+        let bytes = self.seal(digest, last_processed)?;
+        self.name(bytes)
+    }
+
+    /// Ends and seals the file and makes it durable; it has no name yet. Its size on disk, in bytes.
+    pub(super) fn seal(&mut self, digest: Option<(Zxid, u64)>, last_processed: Option<Zxid>) -> Result<u64> {
         self.write_chunk(&END_MARK)?;
         self.write_seal()?;
         if let Some((zxid, digest)) = digest {
@@ -500,17 +511,17 @@ impl SnapshotWriter {
             Encoder::Gzip(out) => out.finish(),
             Encoder::Snappy(out) => out.finish(),
         };
-        let bytes = ended
-            .and_then(|mut paced| {
-                paced.file.sync()?;
-                Ok(paced.written)
-            })
-            .and_then(|bytes| {
-                self.disk.rename(&self.temp, &self.path)?;
-                self.disk.sync_dir(&self.dir)?;
-                Ok(bytes)
-            })
-            .map_err(|source| self.error(source))?;
+        let synced = ended.and_then(|mut paced| {
+            paced.file.sync()?;
+            Ok(paced.written)
+        });
+        synced.map_err(|source| self.error(source))
+    }
+
+    /// Gives the sealed file its name.
+    pub(super) fn name(mut self, bytes: u64) -> Result<SnapshotFile> {
+        let renamed = self.disk.rename(&self.temp, &self.path).and_then(|()| self.disk.sync_dir(&self.dir));
+        renamed.map_err(|source| self.error(source))?;
         self.temp = PathBuf::new();
         Ok(SnapshotFile { zxid: self.zxid, path: self.path.clone(), bytes })
     }

@@ -13,6 +13,7 @@
 use std::path::{Path, PathBuf};
 
 use super::dirs::DataDirs;
+use super::disk::Disk;
 use super::error::{Corruption, Result, StorageError, io_error};
 use super::names::{Kind, numbered};
 use super::recovery::{LoadOptions, LogFile, Next, Opening, files_from};
@@ -66,22 +67,46 @@ pub fn truncate_after(dirs: &DataDirs, options: &LoadOptions, zxid: Zxid) -> Res
     }
 
     let mut done = Truncated::default();
-    for path in newer.into_iter().map(|file| file.path).chain(later.into_iter().rev()) {
-        disk.remove(&path).map_err(io_error("delete", &path))?;
-        done.removed.push(path);
-    }
-    disk.sync_dir(&dirs.snap).map_err(io_error("sync", &dirs.snap))?;
-    disk.sync_dir(&dirs.log).map_err(io_error("sync", &dirs.log))?;
-    for (path, len) in cuts {
-        disk.truncate(&path, len).map_err(io_error("cut off the end of", &path))?;
-        done.cut.push((path, len));
+    done.remove(disk, &dirs.snap, newer.into_iter().rev().map(|file| file.path))?;
+    done.remove(disk, &dirs.log, later.into_iter().rev())?;
+    for (path, len) in cuts.into_iter().rev() {
+        done.cut(disk, path, len)?;
     }
     Ok(done)
 }
 
+impl Truncated {
+    /// One after the other: the directory is synced behind each, because a crash may keep one unsynced removal and lose
+    /// another, whatever their order.
+    pub(super) fn remove(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        paths: impl Iterator<Item = PathBuf>,
+    ) -> Result<()> {
+        for path in paths {
+            disk.remove(&path).map_err(io_error("delete", &path))?;
+            disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+            self.removed.push(path);
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut(&mut self, disk: &dyn Disk, path: PathBuf, len: u64) -> Result<()> {
+        disk.truncate(&path, len).map_err(io_error("cut off the end of", &path))?;
+        self.cut.push((path, len));
+        Ok(())
+    }
+}
+
 /// The last zxid in a log that is not above `zxid`, or the first above it; where the log ends without the ones above;
 /// and how long it is.
-fn read_up_to(dirs: &DataDirs, options: &LoadOptions, path: &Path, zxid: Zxid) -> Result<(Zxid, u64, u64)> {
+pub(super) fn read_up_to(
+    dirs: &DataDirs,
+    options: &LoadOptions,
+    path: &Path,
+    zxid: Zxid,
+) -> Result<(Zxid, u64, u64)> {
     let disk = &*dirs.disk;
     let size = disk.len(path).map_err(io_error("look at", path))?;
     let mut log = LogFile::open(disk, path, size, options.len_max)?;
