@@ -18,14 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// More than the largest burst of replies to one session: 64 values of some kilobytes.
 const INPUT_BYTES: usize = 256 * 1024;
 
-fn connect_frame() -> Vec<u8> {
+/// What a client must remember of its session to go on with it at another server.
+#[derive(Clone, Copy, Default)]
+pub struct Remembered {
+    pub session: i64,
+    pub password: [u8; 16],
+    /// The newest that it has seen. A server that has not seen as much refuses it.
+    pub zxid: i64,
+}
+
+/// Asks for a new session where nothing is remembered.
+pub fn connect_frame(remembered: &Remembered) -> Vec<u8> {
     let mut out = Vec::new();
     let request = ConnectRequest {
         protocol_version: 0,
-        last_zxid_seen: 0,
+        last_zxid_seen: remembered.zxid,
         timeout_ms: 40_000,
-        session: 0,
-        password: Some(&[0; 16]),
+        session: remembered.session,
+        password: Some(&remembered.password),
         read_only: Some(false),
     };
     jute::put_frame(&mut out, |out| request.encode(out));
@@ -42,7 +52,7 @@ fn connect(addr: SocketAddr) -> io::Result<std::net::TcpStream> {
     let mut stream = std::net::TcpStream::connect_timeout(&addr, PATIENCE)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(&connect_frame())?;
+    stream.write_all(&connect_frame(&Remembered::default()))?;
     if is_accepted(&read_frame(&mut stream)?) {
         return Ok(stream);
     }
@@ -66,7 +76,7 @@ pub enum Answer {
 impl Greeting {
     pub fn send(addr: SocketAddr) -> io::Result<Greeting> {
         let mut stream = std::net::TcpStream::connect_timeout(&addr, PATIENCE)?;
-        stream.write_all(&connect_frame())?;
+        stream.write_all(&connect_frame(&Remembered::default()))?;
         stream.set_nonblocking(true)?;
         Ok(Greeting { stream, sent: Instant::now(), answer: Answer::Pending })
     }
@@ -83,7 +93,7 @@ impl Greeting {
     }
 }
 
-fn read_frame(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+pub fn read_frame(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut len = [0; 4];
     stream.read_exact(&mut len)?;
     let mut frame = vec![0; u32::from_be_bytes(len) as usize];

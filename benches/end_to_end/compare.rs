@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use crate::client::four_letter_word;
 use crate::load::{self, Length, Plan, Report, Workload};
-use crate::server::{ECHO, Kind, Server, resident_bytes};
+use crate::server::{Kind, Server, resident_bytes};
+use crate::table::{Better, Column, count, megabytes, millis};
 
 /// What is compared, and how long it may take.
 pub struct Comparison {
@@ -35,70 +36,10 @@ pub struct Comparison {
     pub snap_count: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Better {
-    More,
-    Less,
-    /// A number that explains others.
-    Neither,
-}
-
-/// One measured number.
-struct Cell {
-    what: String,
-    unit: &'static str,
-    better: Better,
-    value: f64,
-}
-
 impl Comparison {
     /// What takes long is done less often.
     fn rounds_long(&self) -> u64 {
         self.rounds.min(2)
-    }
-}
-
-/// All numbers of one server.
-pub struct Column {
-    name: String,
-    cells: Vec<Cell>,
-}
-
-impl Column {
-    fn new(name: &str) -> Column {
-        Column { name: name.into(), cells: Vec::new() }
-    }
-
-    fn add(&mut self, what: &str, unit: &'static str, better: Better, value: f64) {
-        eprintln!("  {}: {what}: {} {unit}", self.name, number(value));
-        self.cells.push(Cell { what: what.into(), unit, better, value });
-    }
-
-    /// Throughput, cost and tail of a pipelined load.
-    fn add_throughput(&mut self, what: &str, report: &Report) {
-        self.add(what, "op/s", Better::More, report.per_second());
-        self.add_cost(what, report);
-        self.add(what, "p99 ms", Better::Less, report.quantile(0.99) / 1000.0);
-        self.note_client(report);
-    }
-
-    /// Latency of a load with one request at a time.
-    fn add_latency(&mut self, what: &str, report: &Report) {
-        self.add(what, "p50 us", Better::Less, report.quantile(0.5));
-        self.add(what, "p99 us", Better::Less, report.quantile(0.99));
-        self.add(what, "p99.9 us", Better::Less, report.quantile(0.999));
-        self.add_cost(what, report);
-        self.note_client(report);
-    }
-
-    fn add_cost(&mut self, what: &str, report: &Report) {
-        if let Some(micros) = report.server_micros() {
-            self.add(what, "server CPU us/op", Better::Less, micros);
-        }
-    }
-
-    fn note_client(&self, report: &Report) {
-        eprintln!("    (generator at {:.0} % of a core)", 100.0 * report.client_share());
     }
 }
 
@@ -169,11 +110,11 @@ impl Rival<'_> {
     }
 
     fn run(&self, plan: &Plan) -> io::Result<Report> {
-        load::run(self.server.addr, plan, Some(self.server.pid()))
+        load::run(&[self.server.addr], plan, &[self.server.pid()])
     }
 }
 
-fn local(port: u16) -> SocketAddr {
+pub fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
@@ -343,14 +284,18 @@ fn prepare(c: &Comparison, kind: &Kind, port: u16) -> io::Result<PathBuf> {
 
 fn write_config(dir: &Path, addr: SocketAddr, snap_count: u64) -> io::Result<()> {
     fs::create_dir_all(dir.join("data"))?;
-    let config = format!(
+    fs::write(dir.join("zoo.cfg"), config(dir, addr, snap_count))
+}
+
+/// The zoo.cfg of every server that the bench starts.
+pub fn config(dir: &Path, addr: SocketAddr, snap_count: u64) -> String {
+    format!(
         "tickTime=2000\ndataDir={}\nclientPortAddress={}\nclientPort={}\nmaxClientCnxns=0\n\
          4lw.commands.whitelist=*\nadmin.enableServer=false\nsnapCount={snap_count}\n",
         dir.join("data").display(),
         addr.ip(),
         addr.port(),
-    );
-    fs::write(dir.join("zoo.cfg"), config)
+    )
 }
 
 /// A server for itself, in an empty directory that the caller owns.
@@ -360,7 +305,7 @@ pub fn start_alone(kind: &Kind, dir: &Path, addr: SocketAddr) -> io::Result<Serv
 }
 
 /// How the table names a server: Java ones with the version that they report.
-fn name(kind: &Kind, server: &Server) -> io::Result<String> {
+pub fn name(kind: &Kind, server: &Server) -> io::Result<String> {
     if !kind.is_java {
         return Ok(kind.name.clone());
     }
@@ -375,77 +320,8 @@ fn snapshots(dir: &Path) -> io::Result<usize> {
 }
 
 /// One number of the four-letter word `mntr`; `None` if this server does not have it.
-fn mntr(addr: SocketAddr, key: &str) -> io::Result<Option<f64>> {
+pub fn mntr(addr: SocketAddr, key: &str) -> io::Result<Option<f64>> {
     let text = four_letter_word(addr, "mntr")?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t'));
     Ok(value.and_then(|value| value.trim().parse().ok()))
-}
-
-/// The columns as a table in Markdown: a row for each number, and how many times better the last server is than
-/// the first.
-pub fn table(columns: &[Column]) -> String {
-    let servers: Vec<&Column> = columns.iter().filter(|column| column.name != ECHO).collect();
-    let mut rows: Vec<(&str, &str, Better)> = Vec::new();
-    for cell in columns.iter().flat_map(|column| &column.cells) {
-        if !rows.iter().any(|row| (row.0, row.1) == (&cell.what, cell.unit)) {
-            rows.push((&cell.what, cell.unit, cell.better));
-        }
-    }
-    let value = |column: &Column, row: &(&str, &str, Better)| {
-        let cell = column.cells.iter().find(|cell| (cell.what.as_str(), cell.unit) == (row.0, row.1));
-        cell.map(|cell| cell.value)
-    };
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let compared = servers.len() > 1;
-    let mut out = format!("| what | unit | {} |", names.join(" | "));
-    if compared {
-        out.push_str(&format!(" {} : {} |", servers[servers.len() - 1].name, servers[0].name));
-    }
-    out.push_str(&format!("\n|---|---|{}\n", "---:|".repeat(names.len() + usize::from(compared))));
-    for row in &rows {
-        out.push_str(&format!("| {} | {} |", row.0, row.1));
-        for column in columns {
-            out.push_str(&format!(" {} |", value(column, row).map_or("-".into(), number)));
-        }
-        if compared {
-            let (first, last) = (value(servers[0], row), value(servers[servers.len() - 1], row));
-            let ratio = match (row.2, first.zip(last)) {
-                (Better::More, Some((first, last))) if first > 0.0 => format!("{:.1}x", last / first),
-                (Better::Less, Some((first, last))) if last > 0.0 => format!("{:.1}x", first / last),
-                _ => "".into(),
-            };
-            out.push_str(&format!(" {ratio} |"));
-        }
-        out.push('\n');
-    }
-    out
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-/// Three significant digits.
-fn number(value: f64) -> String {
-    match value {
-        v if v >= 1e6 => format!("{:.2} M", v / 1e6),
-        v if v >= 1e5 => format!("{:.0} k", v / 1e3),
-        v if v >= 1e4 => format!("{:.1} k", v / 1e3),
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v => format!("{v:.2}"),
-    }
-}
-
-/// A round number as a person says it: `1 M`, `10 k`.
-fn count(n: u64) -> String {
-    match n {
-        n if n >= 1_000_000 && n.is_multiple_of(100_000) => format!("{} M", n as f64 / 1e6),
-        n if n >= 1_000 && n.is_multiple_of(100) => format!("{} k", n as f64 / 1e3),
-        n => n.to_string(),
-    }
 }

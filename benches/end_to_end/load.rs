@@ -98,7 +98,7 @@ pub struct Report {
     pub latency: Histogram<u64>,
     /// The longest time in which nothing at all was completed.
     pub stall: Duration,
-    /// CPU time of the server, if its process is known, and of this process.
+    /// CPU time of the servers, if their processes are known, and of this process.
     pub server_cpu: Option<Duration>,
     pub client_cpu: Duration,
 }
@@ -189,7 +189,7 @@ pub fn preload(addr: SocketAddr, nodes: u64, value_size: usize) -> io::Result<()
         ..Plan::DEFAULT
     };
     let kind = Kind::Preload { next: done, end: nodes, value: vec![b'x'; value_size] };
-    Load::open(addr, &plan, Source::new(kind, &plan))?.run(None)?;
+    Load::open(&[addr], &plan, Source::new(kind, &plan))?.run(&[])?;
     direct.expect(Op::SetData, |out| {
         path("/bench")(out);
         jute::put_string(out, Some(&nodes.to_string()));
@@ -198,10 +198,11 @@ pub fn preload(addr: SocketAddr, nodes: u64, value_size: usize) -> io::Result<()
     Ok(())
 }
 
-/// Runs a plan against a server. `pid` is the server's process, if it is on this machine and known.
-pub fn run(addr: SocketAddr, plan: &Plan, pid: Option<u32>) -> io::Result<Report> {
+/// Runs a plan against the servers at `addrs`, which the sessions take in turn. `pids` are the processes whose CPU
+/// time counts as the servers', as far as they are on this machine and known.
+pub fn run(addrs: &[SocketAddr], plan: &Plan, pids: &[u32]) -> io::Result<Report> {
     let source = Source::new(Kind::Workload(plan.workload), plan);
-    Load::open(addr, plan, source)?.run(pid)
+    Load::open(addrs, plan, source)?.run(pids)
 }
 
 /// Where the requests come from.
@@ -341,13 +342,13 @@ struct FanOut {
 }
 
 impl Load {
-    fn open(addr: SocketAddr, plan: &Plan, source: Source) -> io::Result<Load> {
+    fn open(addrs: &[SocketAddr], plan: &Plan, source: Source) -> io::Result<Load> {
         let poll = Poll::new()?;
         // The fan-out's writer is session 0, beside the watchers.
         let writers = usize::from(plan.workload == Workload::FanOut);
         let mut sessions = Vec::new();
         for token in 0..plan.sessions + writers {
-            let mut session = Session::connect(addr)?;
+            let mut session = Session::connect(addrs[token % addrs.len()])?;
             poll.registry().register(&mut session.stream, Token(token), Interest::READABLE)?;
             sessions.push(session);
         }
@@ -371,9 +372,9 @@ impl Load {
         self.clock.elapsed().as_nanos() as u64
     }
 
-    fn run(mut self, pid: Option<u32>) -> io::Result<Report> {
-        let cpu = |pid: Option<u32>| pid.map(server::cpu_micros).transpose();
-        let this = Some(std::process::id());
+    fn run(mut self, pids: &[u32]) -> io::Result<Report> {
+        let cpu = |pids: &[u32]| pids.iter().map(|&pid| server::cpu_micros(pid)).sum::<io::Result<u64>>();
+        let this = &[std::process::id()];
         let first = if self.plan.workload == Workload::FanOut { 1 } else { 0 };
         let depth = match (self.plan.rate, self.plan.workload) {
             (Some(_), _) => 0,
@@ -389,7 +390,7 @@ impl Load {
         }
 
         self.turn_until(|load| load.now() >= load.plan.warm_up.as_nanos() as u64)?;
-        let (server_before, client_before) = (cpu(pid)?, cpu(this)?);
+        let (server_before, client_before) = (cpu(pids)?, cpu(this)?);
         let start = self.now();
         self.phase = Phase::Measured;
         self.completed_at = start;
@@ -402,7 +403,7 @@ impl Load {
         }
         let end = self.now();
         self.stall_ns = self.stall_ns.max(end - self.completed_at);
-        let (server_after, client_after) = (cpu(pid)?, cpu(this)?);
+        let (server_after, client_after) = (cpu(pids)?, cpu(this)?);
 
         self.phase = Phase::Draining;
         for id in 0..self.sessions.len() {
@@ -413,16 +414,14 @@ impl Load {
         }
         self.turn_until(|load| load.sessions.iter().all(|session| session.in_flight.is_empty()))?;
 
-        let spent = |before: Option<u64>, after: Option<u64>| {
-            before.zip(after).map(|(before, after)| Duration::from_micros(after.saturating_sub(before)))
-        };
+        let spent = |before: u64, after: u64| Duration::from_micros(after.saturating_sub(before));
         Ok(Report {
             operations: self.operations,
             elapsed: Duration::from_nanos(end - start),
             latency: self.latency,
             stall: Duration::from_nanos(self.stall_ns),
-            server_cpu: spent(server_before, server_after),
-            client_cpu: spent(client_before, client_after).unwrap_or_default(),
+            server_cpu: (!pids.is_empty()).then(|| spent(server_before, server_after)),
+            client_cpu: spent(client_before, client_after),
         })
     }
 

@@ -21,8 +21,12 @@
 mod client;
 mod compare;
 mod echo;
+mod ensemble;
 mod load;
+mod replicated;
 mod server;
+mod table;
+mod writer;
 
 use std::fs;
 use std::io;
@@ -35,6 +39,7 @@ use getopts::{Matches, Options};
 
 use crate::compare::Comparison;
 use crate::load::{Length, Plan, Workload};
+use crate::replicated::Faults;
 use crate::server::Kind;
 
 /// Debian's package `libzookeeper-java`; its manifest names all other jars.
@@ -55,8 +60,8 @@ fn options() -> Options {
     o.optflag("h", "help", "show this");
     o.optflag("", "bench", "given by cargo bench");
     o.optflag("", "test", "run every load for a moment, measure nothing");
-    o.optopt("", "addr", "drive the server at this address", "HOST:PORT");
-    o.optopt("", "pid", "that server's process, for its CPU time and memory", "PID");
+    o.optopt("", "addr", "drive the server at this address, or the ensemble at these", "HOST:PORT,...");
+    o.optopt("", "pid", "the servers' processes, for their CPU time and memory", "PID,...");
     o.optopt("", "workload", "get, set, mixed, create-delete, fan-out", "LIST");
     o.optopt("", "sessions", "numbers of sessions (8)", "LIST");
     o.optopt("", "depth", "requests in flight per session (64)", "LIST");
@@ -70,6 +75,14 @@ fn options() -> Options {
     o.optopt("", "rate", "send so many requests a second in all, whatever comes back", "N");
     o.optflag("", "compare", "start each server, run everything, print the table");
     o.optflag("", "stall", "start each server, write steadily while snapshots of the large tree are taken");
+    o.optflag(
+        "",
+        "ensemble",
+        "start three servers of each kind instead: writes, lost leaders, late followers",
+    );
+    o.optopt("", "leaders-lost", "how often an ensemble's leader is killed, and stopped (10)", "N");
+    o.optopt("", "behind", "transactions that a late follower has missed (100000)", "N");
+    o.optopt("", "behind-rate", "writes a second while it catches up (2000)", "N");
     o.optflag("", "echo", "measure a server that does nothing: the ceiling");
     o.optopt("", "serval-bin", "the Serval to compare (the one built with this bench)", "FILE");
     o.optmulti(
@@ -101,7 +114,7 @@ fn run() -> io::Result<()> {
         print!("{}", options.usage("cargo bench --bench end_to_end -- [options]"));
         return Ok(());
     }
-    let modes = ["bench", "addr", "compare", "stall", "echo", "echo-server"].map(String::from);
+    let modes = ["bench", "addr", "compare", "ensemble", "stall", "echo", "echo-server"].map(String::from);
     if given.opt_present("test") || !given.opts_present(&modes) {
         return self_check();
     }
@@ -109,18 +122,24 @@ fn run() -> io::Result<()> {
     if let Some(port) = number(&given, "echo-server")? {
         return echo::serve(port as u16, plan.value_size, |_| ());
     }
-    if let Some(addr) = given.opt_str("addr") {
-        let addr =
-            addr.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("--addr names no address"))?;
-        return drive(addr, &plan, &given);
+    if let Some(addrs) = given.opt_str("addr") {
+        let mut found = Vec::new();
+        for addr in addrs.split(',') {
+            let first = addr.to_socket_addrs()?.next();
+            found.push(first.ok_or_else(|| io::Error::other("--addr names no address"))?);
+        }
+        return drive(&found, &plan, &given);
     }
     let comparison = comparison(&given, &plan)?;
     let machine = Machine::look()?;
-    let columns = match given.opt_present("stall") {
-        true => compare::run_stall(&comparison)?,
-        false => compare::run(&comparison)?,
+    let columns = if given.opt_present("ensemble") {
+        replicated::run(&comparison, &faults(&given)?)?
+    } else if given.opt_present("stall") {
+        compare::run_stall(&comparison)?
+    } else {
+        compare::run(&comparison)?
     };
-    println!("{}", compare::table(&columns));
+    println!("{}", table::table(&columns));
     let args: Vec<&str> = args.iter().map(String::as_str).filter(|arg| *arg != "--bench").collect();
     println!("Made by `cargo bench --bench end_to_end -- {}` on {machine}.", args.join(" "));
     Ok(())
@@ -183,15 +202,15 @@ fn plan(given: &Matches) -> io::Result<Plan> {
     })
 }
 
-/// Every combination of workload, sessions and depth against one server.
-fn drive(addr: SocketAddr, base: &Plan, given: &Matches) -> io::Result<()> {
-    let pid = number(given, "pid")?.map(|pid| pid as u32);
+/// Every combination of workload, sessions and depth against one server, or one ensemble.
+fn drive(addrs: &[SocketAddr], base: &Plan, given: &Matches) -> io::Result<()> {
+    let pids: Vec<u32> = if given.opt_present("pid") { list(given, "pid", 0)? } else { Vec::new() };
     let mut workloads = Vec::new();
     for name in given.opt_str("workload").unwrap_or("get,set".into()).split(',') {
         let known = Workload::ALL.iter().find(|(known, _)| *known == name);
         workloads.push(known.ok_or_else(|| io::Error::other(format!("--workload: {name} is unknown")))?.1);
     }
-    load::preload(addr, base.nodes, base.value_size)?;
+    load::preload(addrs[0], base.nodes, base.value_size)?;
     println!(
         "| workload | sessions x depth | op/s | server us/op | p50 us | p90 us | p99 us | p99.9 us | max us | stall ms | generator |"
     );
@@ -199,7 +218,7 @@ fn drive(addr: SocketAddr, base: &Plan, given: &Matches) -> io::Result<()> {
     for &workload in &workloads {
         for sessions in list(given, "sessions", base.sessions)? {
             for depth in list(given, "depth", base.depth)? {
-                let r = load::run(addr, &Plan { workload, sessions, depth, ..*base }, pid)?;
+                let r = load::run(addrs, &Plan { workload, sessions, depth, ..*base }, &pids)?;
                 let server = r.server_micros().map_or("-".into(), |us| format!("{us:.2}"));
                 let [p50, p90, p99, p999] = [0.5, 0.9, 0.99, 0.999].map(|q| r.quantile(q));
                 println!(
@@ -214,7 +233,7 @@ fn drive(addr: SocketAddr, base: &Plan, given: &Matches) -> io::Result<()> {
             }
         }
     }
-    if let Some(pid) = pid {
+    for pid in pids {
         println!("\nresident: {:.1} MB", server::resident_bytes(pid)? as f64 / 1e6);
     }
     Ok(())
@@ -243,7 +262,7 @@ fn comparison(given: &Matches, plan: &Plan) -> io::Result<Comparison> {
         let program = given.opt_str("serval-bin").unwrap_or(env!("CARGO_BIN_EXE_serval").into());
         kinds.push(Kind::serval(Path::new(&program)));
     }
-    if only_echo || given.opt_present("compare") {
+    if only_echo || (given.opt_present("compare") && !given.opt_present("ensemble")) {
         kinds.push(Kind::echo(port + kinds.len() as u16, plan.value_size)?);
     }
     // Rounds are shorter than the runs against one server: there are more of them.
@@ -261,6 +280,14 @@ fn comparison(given: &Matches, plan: &Plan) -> io::Result<Comparison> {
         steady_rate: number(given, "steady-rate")?.unwrap_or(10_000),
         steady_time: seconds(given, "steady-seconds", Duration::from_secs(12))?,
         snap_count: number(given, "snap-count")?.unwrap_or(if stall { 50_000 } else { 100_000 }),
+    })
+}
+
+fn faults(given: &Matches) -> io::Result<Faults> {
+    Ok(Faults {
+        rounds: number(given, "leaders-lost")?.unwrap_or(10).max(1),
+        behind: number(given, "behind")?.unwrap_or(100_000),
+        behind_rate: number(given, "behind-rate")?.unwrap_or(2_000),
     })
 }
 
@@ -297,7 +324,7 @@ fn check_loads(addr: SocketAddr, workloads: &[Workload]) -> io::Result<()> {
                 rate,
                 ..Plan::DEFAULT
             };
-            let report = load::run(addr, &plan, None)?;
+            let report = load::run(&[addr], &plan, &[])?;
             assert!(report.operations >= 1000, "{} ended early", workload.name());
             assert_eq!(report.latency.len(), report.operations);
         }

@@ -106,6 +106,8 @@ const LOGBACK: &str = "<configuration>\
 pub struct Server {
     child: Child,
     pub addr: SocketAddr,
+    /// What it wrote to its standard output and error.
+    log: PathBuf,
     /// From the start of the process to the first reply to a client, session included.
     pub start_up: Duration,
 }
@@ -118,18 +120,8 @@ impl Server {
     ///
     /// The program cannot be run, it ends by itself, or it does not answer within [`START_MAX`].
     pub fn start(kind: &Kind, dir: &Path, addr: SocketAddr) -> io::Result<Server> {
-        let log = fs::File::options().create(true).append(true).open(dir.join("server.log"))?;
         let begin = Instant::now();
-        let child = Command::new(&kind.program)
-            .args(&kind.args)
-            .arg(dir.join("zoo.cfg"))
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|e| io::Error::other(format!("cannot run {}: {e}", kind.program.display())))?;
-        let mut server = Server { child, addr, start_up: Duration::ZERO };
+        let mut server = Server::spawn(kind, dir, addr)?;
         // A Java server that is still loading takes a connection and then forgets it, so new ones are opened
         // all the time and the first that is answered counts.
         let mut asked: Vec<Greeting> = Vec::new();
@@ -142,24 +134,61 @@ impl Server {
             if asked.iter().any(|greeting| greeting.answer == Answer::Accepted) {
                 return Ok(server);
             }
-            if let Some(status) = server.child.try_wait()? {
-                let said = fs::read_to_string(dir.join("server.log")).unwrap_or_default();
-                return Err(io::Error::other(format!("{} ended with {status}: {said}", kind.name)));
-            }
-            if server.start_up > START_MAX {
-                return Err(io::Error::other(format!("{} did not answer within {START_MAX:?}", kind.name)));
-            }
+            server.still_starting(begin)?;
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// As [`Server::start`], without waiting: a server of an ensemble answers nobody while it is alone.
+    pub fn spawn(kind: &Kind, dir: &Path, addr: SocketAddr) -> io::Result<Server> {
+        let log = dir.join("server.log");
+        let output = fs::File::options().create(true).append(true).open(&log)?;
+        let child = Command::new(&kind.program)
+            .args(&kind.args)
+            .arg(dir.join("zoo.cfg"))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .map_err(|e| io::Error::other(format!("cannot run {}: {e}", kind.program.display())))?;
+        Ok(Server { child, addr, log, start_up: Duration::ZERO })
+    }
+
+    /// An error if the server has ended, or has had time enough since `begin`.
+    pub fn still_starting(&mut self, begin: Instant) -> io::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            return Err(io::Error::other(format!("a server ended with {status}: {said}")));
+        }
+        if begin.elapsed() > START_MAX {
+            return Err(io::Error::other(format!("{} did not answer within {START_MAX:?}", self.addr)));
+        }
+        Ok(())
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Asks the server to end and waits until it has.
     pub fn stop(mut self) -> io::Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.signal(Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends the server as a crash would. When this returns, its sockets are closed.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
