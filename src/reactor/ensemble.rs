@@ -254,17 +254,13 @@ impl Reactor {
             return Ok(());
         }
         let Some(closing) = ensemble.closing.take() else { return Ok(()) };
-        let appended = self.log.appended();
         self.log.close()?;
         match closing {
             Closing::ToLoad { truncate_to } => self.helpers.file(FileJob::Load { truncate_to }),
             Closing::ToSave { through } => {
                 ensemble.saving = Some(through);
-                if appended > through {
-                    // In this order, so that no restart replays an old tail on the new image.
-                    self.helpers.file(FileJob::Cut { above: through });
-                }
-                self.snapshot.begin(&mut self.server, &self.helpers, self.settings.snapshot_last_zxid);
+                let with_last_zxid = self.settings.snapshot_last_zxid;
+                self.snapshot.begin(&mut self.server, &self.helpers, with_last_zxid, true);
             }
         }
         Ok(())

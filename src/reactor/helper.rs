@@ -43,10 +43,6 @@ pub enum FileJob {
     Load {
         truncate_to: Option<Zxid>,
     },
-    /// Take back everything above the zxid.
-    Cut {
-        above: Zxid,
-    },
     SnapshotBegin {
         zxid: Zxid,
     },
@@ -58,6 +54,8 @@ pub enum FileJob {
     SnapshotFinish {
         digest: Option<(Zxid, u64)>,
         last_zxid: Option<Zxid>,
+        /// It is a leader's state: everything older goes.
+        replaces_history: bool,
     },
     Purge {
         snapshots_kept: usize,
@@ -69,7 +67,6 @@ pub enum Done {
     Synced(Result<SyncDone, StorageError>),
     EpochWritten(Result<EpochFile, StorageError>),
     Loaded(Result<Box<State>, StorageError>),
-    Cut(Result<(), StorageError>),
     Located {
         link: LinkId,
         /// `None`: the log files do not say.
@@ -227,7 +224,6 @@ impl Files {
                 let load = || state::load(&self.dirs, &self.load, || self.clock.elapsed());
                 Done::Loaded(cut.and_then(|()| load()).map(Box::new))
             }
-            FileJob::Cut { above } => Done::Cut(self.cut(above)),
             FileJob::SnapshotBegin { zxid } => {
                 Done::ChunkWritten(SnapshotWriter::create(&self.dirs, zxid, self.compression).map(|writer| {
                     self.snapshot = Some(writer);
@@ -243,9 +239,12 @@ impl Files {
                 self.snapshot = None;
                 return None;
             }
-            FileJob::SnapshotFinish { digest, last_zxid } => {
+            FileJob::SnapshotFinish { digest, last_zxid, replaces_history } => {
                 let writer = self.snapshot.take().expect("a finish follows a begin");
-                Done::SnapshotFinished(writer.finish(digest, last_zxid))
+                Done::SnapshotFinished(match replaces_history {
+                    false => writer.finish(digest, last_zxid),
+                    true => self.replace_history(writer, digest, last_zxid),
+                })
             }
             FileJob::Purge { snapshots_kept } => {
                 let mut announce = |path: &Path| log::info!("Removing file: {}", path.display());
@@ -265,6 +264,19 @@ impl Files {
             log::info!("Cut {} to {len} bytes: what followed is above {above}", path.display());
         }
         Ok(())
+    }
+
+    fn replace_history(
+        &self,
+        image: SnapshotWriter,
+        digest: Option<(Zxid, u64)>,
+        last_zxid: Option<Zxid>,
+    ) -> Result<SnapshotFile, StorageError> {
+        let (file, gone) = storage::replace_history(&self.dirs, &self.load.files, image, digest, last_zxid)?;
+        for path in &gone.removed {
+            log::info!("Removed {}: the leader's state at {} took its place", path.display(), file.zxid);
+        }
+        Ok(file)
     }
 
     /// Makes the next segment at a quarter of the disk's speed at most. It is wanted only once the current one is full, and

@@ -309,7 +309,8 @@ impl Reactor {
 
     /// Takes a snapshot of the tree as it is; it is written while the server works.
     fn start_snapshot(&mut self) {
-        self.snapshot.begin(&mut self.server, &self.helpers, self.settings.snapshot_last_zxid);
+        let with_last_zxid = self.settings.snapshot_last_zxid;
+        self.snapshot.begin(&mut self.server, &self.helpers, with_last_zxid, false);
     }
 
     /// One turn: take what is ready, let the server decide, send.
@@ -661,7 +662,6 @@ impl Reactor {
             }
             Done::EpochWritten(file) => self.on_epoch_written(file?),
             Done::Loaded(state) => self.on_loaded(state?),
-            Done::Cut(done) => done?,
             Done::Located { link, meeting } => self.tell(member::Event::Located { link, meeting }),
             Done::LogPiece { link, piece } => self.on_log_piece(link, piece),
             Done::Prepared(ready) => self.log.segment_ready(ready?)?,

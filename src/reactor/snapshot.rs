@@ -48,6 +48,7 @@ struct Running {
     ahead: usize,
     sealed: bool,
     with_last_zxid: bool,
+    replaces_history: bool,
 }
 
 impl Progress {
@@ -60,15 +61,30 @@ impl Progress {
         self.running.as_ref().is_some_and(|running| !running.sealed && running.ahead < CHUNKS_AHEAD)
     }
 
-    /// `with_last_zxid`: the file ends with the block that 3.9 added.
-    pub fn begin(&mut self, server: &mut Server, helpers: &Helpers, with_last_zxid: bool) {
+    /// `with_last_zxid`: the file ends with the block that 3.9 added. `replaces_history`: the tree is a leader's, and
+    /// what this server had before it goes once the file is complete.
+    pub fn begin(
+        &mut self,
+        server: &mut Server,
+        helpers: &Helpers,
+        with_last_zxid: bool,
+        replaces_history: bool,
+    ) {
         let mut filling = self.buffers.pop().unwrap_or_default();
         filling.clear();
         let (cursor, zxid) = server.snapshot_begin(&mut filling);
         log::info!("Snapshotting: {zxid} to snapshot.{zxid:x}");
         helpers.file(FileJob::SnapshotBegin { zxid });
-        self.running =
-            Some(Running { cursor, zxid, started: None, filling, ahead: 1, sealed: false, with_last_zxid });
+        self.running = Some(Running {
+            cursor,
+            zxid,
+            started: None,
+            filling,
+            ahead: 1,
+            sealed: false,
+            with_last_zxid,
+            replaces_history,
+        });
     }
 
     /// Writes for a moment.
@@ -92,6 +108,7 @@ impl Progress {
                 helpers.file(FileJob::SnapshotFinish {
                     digest: digest.map(|digest| (zxid, digest)),
                     last_zxid: running.with_last_zxid.then_some(zxid),
+                    replaces_history: running.replaces_history,
                 });
                 running.sealed = true;
                 return;
