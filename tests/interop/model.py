@@ -175,7 +175,9 @@ class Model:
     # ---------------------------------------------------------------------------------------------- answers
 
     def node_stat(self, path):
-        """The Stat of a node that is there, as a client sees it."""
+        """The Stat of a node as a client sees it, None where there is none."""
+        if path not in self.nodes:
+            return None
         node, count = self.nodes[path], len(self.names[path])
         return {
             "czxid": node.czxid, "mzxid": node.mzxid, "ctime": node.ctime, "mtime": node.mtime, "version": node.version,
