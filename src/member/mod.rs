@@ -249,6 +249,8 @@ pub struct Member {
     synced: Zxid,
     /// In the log and perhaps not in the tree.
     unapplied: VecDeque<Entry>,
+    /// Where the log is being cut for a leader.
+    truncating_to: Option<Zxid>,
     /// Jobs of the helper whose end the next role must not see.
     jobs: usize,
     /// Who leads next by a reconfiguration, without an election.
@@ -295,6 +297,7 @@ impl Member {
             appended: server.last_zxid(),
             synced: server.last_zxid(),
             unapplied: VecDeque::new(),
+            truncating_to: None,
             jobs: 0,
             designated: None,
             handing_over: None,
@@ -584,6 +587,7 @@ impl Member {
     fn load_state(&mut self, step: &mut Step<'_>, truncate_to: Option<Zxid>) {
         self.jobs += 1;
         self.unapplied.clear();
+        self.truncating_to = truncate_to;
         step.actions.push(Action::ImageBegins);
         step.actions.push(Action::LoadState { truncate_to });
     }
@@ -594,8 +598,11 @@ impl Member {
         step.server.replace_state(state.tree, state.sessions);
         let last_zxid = step.server.last_zxid();
         (self.appended, self.synced) = (last_zxid, last_zxid);
-        match &self.role {
-            Role::Learning { .. } => self.learn(step, learner::Event::Truncated),
+        match (&self.role, self.truncating_to.take()) {
+            (Role::Learning { .. }, Some(to)) if last_zxid != to => {
+                self.learn(step, learner::Event::TruncatedShort { last: last_zxid });
+            }
+            (Role::Learning { .. }, _) => self.learn(step, learner::Event::Truncated),
             _ => self.settle(step),
         }
     }

@@ -73,6 +73,8 @@ pub enum Event {
     CurrentEpochPersisted,
     /// [`Action::Truncate`] is done, the state loaded anew.
     Truncated,
+    /// The same, but the log ends before where it was to be cut: that transaction never was in it.
+    TruncatedShort { last: Zxid },
     /// [`Action::LoadImage`] is done: all of it is in memory.
     ImageLoaded,
     /// [`Action::SaveImage`] is done.
@@ -173,6 +175,12 @@ pub enum Reason {
         to: Zxid,
         last: Zxid,
     },
+    /// After TRUNC the log ends before its zxid. What is missing in between the leader has to send, and it does once it
+    /// hears where the log ends (B2).
+    TruncatedShort {
+        to: Zxid,
+        last: Zxid,
+    },
     /// NEWLEADER with another epoch than LEADERINFO, or a transaction of a later one.
     WrongEpoch {
         expected: Epoch,
@@ -203,6 +211,9 @@ impl fmt::Display for Reason {
             }
             Reason::TruncateAhead { to, last } => {
                 write!(f, "told to truncate to {to}, but the log ends at {last}")
+            }
+            Reason::TruncatedShort { to, last } => {
+                write!(f, "told to truncate to {to}, which is not in the log; it now ends at {last}")
             }
             Reason::WrongEpoch { expected, got } => {
                 write!(f, "leader says zxid {got}, but the epoch agreed upon is {expected}")
@@ -406,6 +417,14 @@ impl Learner {
                 self.on_truncated(actions);
                 Ok(())
             }
+            Event::TruncatedShort { last } => match self.phase {
+                Phase::Truncating { to, .. } => {
+                    // The disk has what the tree has, but neither is what the leader thinks.
+                    self.phase = Phase::AwaitingPlan { epoch: self.accepted_epoch };
+                    Err(Reason::TruncatedShort { to, last })
+                }
+                _ => Ok(()),
+            },
             Event::ImageLoaded => {
                 self.on_image_loaded();
                 Ok(())

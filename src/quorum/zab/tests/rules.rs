@@ -248,6 +248,17 @@ fn a_cut_that_was_not_finished_means_loading_anew() {
     assert!(matches!(follower.ended(), Some((Reason::TruncateAhead { .. }, false))));
 }
 
+/// B2: a leader tells to cut behind a transaction that never was here. Java keeps one too many and calls itself cut.
+#[test]
+fn a_cut_behind_a_transaction_that_is_not_there_ends_it_and_the_next_leader_hears_the_true_end() {
+    let mut follower = Follower::promised(false);
+    follower.hear(Packet::Trunc { zxid: z(1, 2) });
+    follower.hear(new_leader(2));
+    let short = Reason::TruncatedShort { to: z(1, 2), last: z(1, 1) };
+    let did = follower.event(learner::Event::TruncatedShort { last: z(1, 1) });
+    assert_eq!(did, [Action::End { reason: short, reload: false }], "what is loaded is what the disk has");
+}
+
 /// 2355: the zxid of DIFF was believed before the transactions were there.
 #[test]
 fn zookeeper_2355_diff_moves_nothing() {
