@@ -3,7 +3,9 @@
 //! Whoever has something to say connects; but the connection that stays is always one that the server with the
 //! larger id has opened. A smaller one says who it is and hangs up, and is called back. There is no heartbeat,
 //! and nobody reconnects unless there is something to say. What was said on a connection just before it broke is
-//! something to say, once: a process that has died is then known to be unreachable at once, and nobody waits for its vote.
+//! something to say, twice: a process that has died is then known to be unreachable, and nobody waits for its vote. Once
+//! is not enough, since a dying process closes its listening port last: there is a moment in which it can be called, and
+//! will not call back.
 //!
 //! For each server there is a slot for one message. A newer message replaces an older one that has not been
 //! taken, because only the newest vote matters. What was taken last is said again on the next connection,
@@ -30,6 +32,11 @@ use std::collections::{BTreeMap, VecDeque};
 pub const INBOX_MAX: usize = 100;
 /// Connections whose opener has not said who it is.
 const GREETINGS_MAX: usize = 64;
+/// The least time for a server to call back, and to have died for good; or so many times what connecting took.
+const CALL_AGAIN: Millis = Millis(20);
+const CALL_AGAIN_TIMES: u64 = 4;
+/// Attempts at one message after its connection has broken.
+const TRIES_MORE: u8 = 2;
 /// Servers that are in no membership and are talked to nevertheless: they may be about to be added.
 const STRANGERS_MAX: usize = 64;
 /// What a server calls itself that has no id (Java: `QuorumPeer.OBSERVER_ID`).
@@ -123,8 +130,13 @@ struct Peer {
     busy: bool,
     slot: Option<Vec<u8>>,
     last_sent: Option<Vec<u8>>,
-    /// The last message has been tried on one connection only; if that breaks, there will be another one.
-    unproven: bool,
+    /// How often the last message is worth another connection, if the one that it left on breaks.
+    tries_left: u8,
+    /// When to connect for it again.
+    call_again_at: Option<Instant>,
+    /// When the last attempt to connect began, and what the last good one took.
+    dialed_at: Instant,
+    connect_took: Millis,
 }
 
 #[derive(Debug)]
@@ -185,7 +197,8 @@ impl Connections {
 
     /// When to send [`Event::Timeout`].
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.greetings().map(|(deadline, _)| deadline).min()
+        let calls = self.peers.values().filter_map(|peer| peer.call_again_at);
+        self.greetings().map(|(deadline, _)| deadline).chain(calls).min()
     }
 
     fn greetings(&self) -> impl Iterator<Item = (Instant, ConnId)> {
@@ -201,16 +214,16 @@ impl Connections {
             Event::Send { to, frame } if to != self.me => {
                 let peer = self.peers.entry(to).or_default();
                 peer.slot = Some(frame);
-                peer.unproven = true;
+                peer.tries_left = TRIES_MORE;
                 self.send_next(to, actions);
-                self.connect(to, Vec::new(), actions);
+                self.connect(now, to, Vec::new(), actions);
                 self.forget_stranger(to);
             }
             // A server that hears itself would count its own vote twice.
             Event::Send { .. } => {}
             Event::ConnectAll => {
                 for sid in self.peers.keys().copied().collect::<Vec<_>>() {
-                    self.connect(sid, Vec::new(), actions);
+                    self.connect(now, sid, Vec::new(), actions);
                 }
             }
             Event::Reconfigured { views, restart } => {
@@ -232,7 +245,7 @@ impl Connections {
                 let talk = Talk::Greeting { deadline: now + self.greeting_timeout };
                 self.conns.insert(conn, Conn { talk, input: Vec::new() });
             }
-            Event::Dialed { to, conn } => self.on_dialed(to, conn, actions),
+            Event::Dialed { to, conn } => self.on_dialed(now, to, conn, actions),
             Event::DialFailed { to } => {
                 if let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.dialing) {
                     peer.dialing = false;
@@ -240,7 +253,7 @@ impl Connections {
                     self.forget_stranger(to);
                 }
             }
-            Event::Received { conn, bytes } => self.on_received(conn, bytes, actions),
+            Event::Received { conn, bytes } => self.on_received(now, conn, bytes, actions),
             Event::Written(conn) => {
                 if let Some(Conn { talk: Talk::With(sid), .. }) = self.conns.get(&conn) {
                     let sid = *sid;
@@ -252,8 +265,13 @@ impl Connections {
                 if let Some(Conn { talk: Talk::With(sid), .. }) = self.conns.remove(&conn) {
                     let peer = self.peers.entry(sid).or_default();
                     peer.conn = None;
-                    if std::mem::take(&mut peer.unproven) {
-                        self.connect(sid, Vec::new(), actions);
+                    match peer.tries_left {
+                        TRIES_MORE => {
+                            peer.tries_left -= 1;
+                            self.connect(now, sid, Vec::new(), actions);
+                        }
+                        1.. => self.call_again_later(now, sid),
+                        0 => {}
                     }
                     self.forget_stranger(sid);
                 }
@@ -263,13 +281,27 @@ impl Connections {
                 for (_, conn) in late {
                     self.close(conn, Why::NoGreeting, actions);
                 }
+                let due = |peer: &Peer| peer.call_again_at.is_some_and(|at| at <= now);
+                let due: Vec<_> =
+                    self.peers.iter().filter(|(_, peer)| due(peer)).map(|(sid, _)| *sid).collect();
+                for sid in due {
+                    self.connect(now, sid, Vec::new(), actions);
+                    self.forget_stranger(sid);
+                }
             }
         }
     }
 
     /// Connects to a server unless that has been done: to `addresses`, or where the membership says it is.
-    fn connect(&mut self, sid: ServerId, mut addresses: Vec<HostPort>, actions: &mut Vec<Action>) {
+    fn connect(
+        &mut self,
+        now: Instant,
+        sid: ServerId,
+        mut addresses: Vec<HostPort>,
+        actions: &mut Vec<Action>,
+    ) {
         let peer = self.peers.entry(sid).or_default();
+        peer.call_again_at = None;
         if peer.conn.is_some() || peer.dialing {
             return;
         }
@@ -278,15 +310,26 @@ impl Connections {
         }
         if !addresses.is_empty() {
             peer.dialing = true;
+            peer.dialed_at = now;
             actions.push(Action::Dial { to: sid, addresses });
         }
     }
 
-    fn on_dialed(&mut self, to: ServerId, conn: ConnId, actions: &mut Vec<Action>) {
+    /// Connects once more for the last message, once a living server would have called back.
+    fn call_again_later(&mut self, now: Instant, sid: ServerId) {
+        if let Some(peer) = self.peers.get_mut(&sid).filter(|peer| peer.tries_left > 0) {
+            peer.tries_left = 0;
+            let patience = Millis(CALL_AGAIN_TIMES * peer.connect_took.0);
+            peer.call_again_at = Some(now + CALL_AGAIN.max(patience));
+        }
+    }
+
+    fn on_dialed(&mut self, now: Instant, to: ServerId, conn: ConnId, actions: &mut Vec<Action>) {
         let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.dialing) else {
             return actions.push(Action::Close { conn, why: Why::NotWanted });
         };
         peer.dialing = false;
+        peer.connect_took = Millis(now.millis_since(peer.dialed_at));
         let mut addresses = self.views.last_seen().election_addresses(self.me);
         if self.views.committed().servers.contains_key(&self.me) {
             addresses = self.views.committed().election_addresses(self.me);
@@ -298,6 +341,7 @@ impl Connections {
         actions.push(Action::Send { conn, bytes: initial.encode() });
         if self.me < to {
             actions.push(Action::Close { conn, why: Why::OtherSideOpens });
+            self.call_again_later(now, to);
             self.forget_stranger(to);
         } else {
             self.talk(to, conn, Vec::new(), actions);
@@ -313,6 +357,7 @@ impl Connections {
         let peer = self.peers.entry(sid).or_default();
         peer.conn = Some(conn);
         peer.busy = false;
+        peer.call_again_at = None;
         if peer.slot.is_none() {
             peer.slot = peer.last_sent.clone();
         }
@@ -346,7 +391,7 @@ impl Connections {
         }
     }
 
-    fn on_received(&mut self, conn: ConnId, bytes: &[u8], actions: &mut Vec<Action>) {
+    fn on_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8], actions: &mut Vec<Action>) {
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.input.extend_from_slice(bytes);
         if let Talk::Greeting { .. } = known.talk {
@@ -354,7 +399,7 @@ impl Connections {
                 Ok(None) => return,
                 Ok(Some((initial, used))) => {
                     let rest = known.input.split_off(used);
-                    self.on_greeting(conn, initial, rest, actions);
+                    self.on_greeting(now, conn, initial, rest, actions);
                 }
                 Err(misbehaved) => return self.close(conn, Why::Misbehaved(misbehaved), actions),
             }
@@ -385,7 +430,14 @@ impl Connections {
     }
 
     /// The opener has said who it is (`QuorumCnxManager.handleConnection`).
-    fn on_greeting(&mut self, conn: ConnId, initial: Initial, rest: Vec<u8>, actions: &mut Vec<Action>) {
+    fn on_greeting(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        initial: Initial,
+        rest: Vec<u8>,
+        actions: &mut Vec<Action>,
+    ) {
         let mut sid = initial.sid;
         if sid == ANONYMOUS {
             self.anonymous -= 1;
@@ -410,7 +462,7 @@ impl Connections {
         // An address for all of a machine's interfaces is good for listening only.
         let mut addresses = initial.addresses;
         addresses.retain(|address| !address.is_on_all_addresses());
-        self.connect(sid, addresses, actions);
+        self.connect(now, sid, addresses, actions);
         self.forget_stranger(sid);
     }
 }

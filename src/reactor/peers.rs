@@ -100,6 +100,7 @@ enum Slot {
     Dialing {
         stream: TcpStream,
         task: u64,
+        to: SocketAddr,
     },
     Election(ElectionSocket),
     Link(Socket<LinkId>),
@@ -594,7 +595,7 @@ impl Peers {
                 Ok(stream) => {
                     dial.trying.push(entry.key());
                     dial.next_at = (!dial.left.is_empty()).then_some(now + NEXT_ADDRESS);
-                    entry.insert(Slot::Dialing { stream, task: id });
+                    entry.insert(Slot::Dialing { stream, task: id, to: at });
                     return;
                 }
                 Err(error) => log::debug!("Cannot connect to {at}: {error}"),
@@ -604,7 +605,7 @@ impl Peers {
 
     /// An attempt has come to its end, perhaps.
     fn on_dialing(&mut self, registry: &Registry, now: Instant, at: usize, tell: &mut Tell<'_>) {
-        let Some(Slot::Dialing { stream, task }) = self.slots.get(at) else { return };
+        let Some(Slot::Dialing { stream, task, to }) = self.slots.get(at) else { return };
         let id = *task;
         let failed = match stream.take_error() {
             Ok(None) => match stream.peer_addr() {
@@ -618,7 +619,7 @@ impl Peers {
         match failed {
             None => self.end_dial(registry, id, Some(at), tell),
             Some(error) => {
-                log::debug!("Cannot connect: {error}");
+                log::debug!("Cannot connect to {to}: {error}");
                 self.remove(registry, at);
                 if let Some(Task::Dial(dial)) = self.tasks.get_mut(&id) {
                     dial.trying.retain(|other| *other != at);

@@ -157,15 +157,44 @@ fn what_was_said_last_is_said_again_on_the_next_connection() {
 /// A leader was killed: the vote that follows may have gone to the connection with the dead process. Waiting for its own
 /// vote cost every fail-over 200 ms.
 #[test]
-fn what_was_said_last_is_worth_one_more_connection() {
+fn what_was_said_last_is_worth_another_connection() {
     let mut two = Fixture::new();
     two.greeted(A, &initial(3, at("h3", 12)));
     two.send(3, b"vote");
     assert_eq!(two.tell(Net::Closed(A)), [dial(3, at("h3", 12))]);
     assert_eq!(two.tell(Net::DialFailed { to: ServerId(3) }), [Action::Unreachable(ServerId(3))]);
-    // A peer that hangs up on whatever it hears is not called again and again.
-    two.greeted(B, &initial(3, at("h3", 12)));
+    assert_eq!(two.connections.next_timeout(), None);
+}
+
+/// A dying process closes its listening port last.
+#[test]
+fn who_could_be_called_but_does_not_call_back_is_called_once_more() {
+    let mut two = Fixture::new();
+    two.send(3, b"vote");
+    two.now = Instant::from_millis(10);
+    two.tell(Net::Dialed { to: ServerId(3), conn: A });
+    // Four times what connecting took.
+    assert_eq!(two.connections.next_timeout(), Some(Instant::from_millis(50)));
+    two.now = Instant::from_millis(50);
+    assert_eq!(two.tell(Net::Timeout), [dial(3, at("h3", 12))]);
+    two.tell(Net::Dialed { to: ServerId(3), conn: B });
+    assert_eq!(two.connections.next_timeout(), None, "and not once more");
+}
+
+#[test]
+fn who_hangs_up_on_whatever_it_hears_is_called_twice_and_no_more() {
+    let mut two = Fixture::new();
+    let dialed = |two: &mut Fixture, conn| two.tell(Net::Dialed { to: ServerId(1), conn });
+    two.send(1, b"vote");
+    dialed(&mut two, A);
+    assert_eq!(two.tell(Net::Closed(A)), [dial(1, at("h1", 10))]);
+    dialed(&mut two, B);
     assert_eq!(two.tell(Net::Closed(B)), []);
+    two.now = two.connections.next_timeout().expect("it is called again");
+    assert_eq!(two.tell(Net::Timeout), [dial(1, at("h1", 10))]);
+    dialed(&mut two, A);
+    assert_eq!(two.tell(Net::Closed(A)), []);
+    assert_eq!(two.connections.next_timeout(), None);
 }
 
 #[test]
