@@ -11,6 +11,7 @@
 //! Names carry their units. Numbers are already what the server works with: ticks that only sessions use are
 //! milliseconds, KiB are bytes, and Java's -1 for "none" is `None`.
 
+pub mod dynamic;
 mod error;
 pub mod keys;
 mod read;
