@@ -17,7 +17,7 @@ use crate::quorum::election::Pace;
 use crate::quorum::views::Views;
 use crate::quorum::zab::Limits;
 use crate::reactor::{
-    self, Clock, Fatal, Host, Membership, Parts, PeerSettings, Port, Reactor, Service, Settings,
+    self, Clock, Fatal, Host, Membership, Parts, PeerSettings, Places, Port, Reactor, Service, Settings,
 };
 use crate::server::{ConnectionTokens, Options, Server};
 use crate::state::{self, LoadSettings};
@@ -195,7 +195,14 @@ fn membership(
     };
     let mut actions = Vec::new();
     let member = Member::new(clock.now(), settings, epochs, loaded, server, &mut actions);
-    Membership { member, actions, peers, log_share_of_snapshot: ensemble.leader.log_share_of_snapshot }
+    let places = Places {
+        me,
+        zoo_cfg: ensemble.static_file.clone(),
+        client_address: config.client_port.address.clone(),
+        client_backlog: config.client_port.backlog.unwrap_or(BACKLOG),
+    };
+    let log_share_of_snapshot = ensemble.leader.log_share_of_snapshot;
+    Membership { member, actions, peers, log_share_of_snapshot, places }
 }
 
 /// By what number this server is known.

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::mem;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mio::event::Event as Readiness;
@@ -18,13 +19,15 @@ use mio::{Registry, Waker};
 use super::helper::{FileJob, HistoryJob, SyncWork};
 use super::peers::{PeerSettings, Peers, Tell};
 use super::{Fatal, Reactor};
-use crate::ids::Zxid;
+use crate::ids::{ServerId, Zxid};
 use crate::member::{Action, Event, LinkId, Member};
 use crate::quorum::election::PeerState;
+use crate::quorum::views::Views;
 use crate::server::{Server, Serving};
 use crate::state::State;
 use crate::storage::{EpochFile, Piece};
 use crate::time::{Instant, Millis, Now};
+use crate::wire::address::HostPort;
 
 /// Time for which links are written to in one turn.
 const WRITE_MS: u64 = 1;
@@ -32,9 +35,21 @@ const WRITE_MS: u64 = 1;
 /// How long a leader that was told to stop waits for another to take its place.
 const STOP_MAX: Millis = Millis(1500);
 
+/// Where this server's part of the membership shows outside of it.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub me: ServerId,
+    /// For reconfigurations to rewrite; `None` without a file.
+    pub zoo_cfg: Option<PathBuf>,
+    /// Where clients are served, and how many may wait there.
+    pub client_address: Option<HostPort>,
+    pub client_backlog: u32,
+}
+
 pub struct Ensemble {
     pub member: Member,
     peers: Peers,
+    places: Places,
     /// What the member wants done.
     actions: Vec<Action>,
     /// Links with output, the next one last.
@@ -65,12 +80,14 @@ impl Ensemble {
         member: Member,
         actions: Vec<Action>,
         settings: PeerSettings,
+        places: Places,
         snapshot_owed: bool,
         waker: Arc<Waker>,
     ) -> io::Result<Ensemble> {
         Ok(Ensemble {
             member,
             peers: Peers::new(settings, waker)?,
+            places,
             actions,
             links: Vec::new(),
             closing: None,
@@ -240,8 +257,7 @@ impl Reactor {
             Action::OpenLog { link, after, before } => {
                 self.helpers.history(HistoryJob::Open { link, after, before });
             }
-            // Files and ports of a membership that has changed are not kept up yet.
-            Action::Membership(_) => {}
+            Action::Membership(views) => self.follow_membership(now, views),
             Action::NextPiece(link) => self.helpers.history(HistoryJob::Next(link)),
         }
         Ok(())
@@ -264,6 +280,24 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+
+    /// Brings files and ports to where the memberships have them now.
+    fn follow_membership(&mut self, now: Now, views: Box<Views>) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let places = &mut ensemble.places;
+        let me = places.me;
+        let client = views.committed().servers.get(&me).and_then(|server| server.client.clone());
+        if let Some(address) = client.filter(|address| places.client_address.as_ref() != Some(address)) {
+            places.client_address = Some(address.clone());
+            let backlog = places.client_backlog;
+            self.helpers.file(FileJob::ListenForClients { address, backlog });
+        }
+        let election = views.committed().election_addresses(me);
+        ensemble.peers.move_election_port(now.mono, self.poll.registry(), election);
+        if let Some(zoo_cfg) = ensemble.places.zoo_cfg.clone() {
+            self.helpers.file(FileJob::StoreMembership { zoo_cfg, me, views });
+        }
     }
 
     pub(super) fn on_epoch_written(&mut self, file: EpochFile) {

@@ -11,7 +11,8 @@
 //! 2. A failed job is answered with its error and the thread goes on; the reactor ends the process.
 
 use std::io;
-use std::path::Path;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -20,8 +21,11 @@ use std::time::Duration;
 use mio::Waker;
 
 use super::clock::Clock;
-use crate::ids::{HashMap, Zxid};
+use super::listener;
+use crate::config::dynamic;
+use crate::ids::{HashMap, ServerId, Zxid};
 use crate::member::LinkId;
+use crate::quorum::views::Views;
 use crate::quorum::zab::window::Meeting;
 use crate::state::{self, LoadSettings, State};
 use crate::storage::history::{self, HistoryError, HistoryReader, Piece};
@@ -29,6 +33,7 @@ use crate::storage::{
     self, Compression, DataDirs, EpochFile, LoadOptions, PrepareJob, SegmentReady, SnapshotFile,
     SnapshotWriter, StorageError, SyncDone, SyncJob,
 };
+use crate::wire::address::HostPort;
 
 /// Work for the thread that makes promises durable.
 pub enum SyncWork {
@@ -60,6 +65,17 @@ pub enum FileJob {
     Purge {
         snapshots_kept: usize,
     },
+    /// Make the configuration files say what the memberships are now.
+    StoreMembership {
+        zoo_cfg: PathBuf,
+        me: ServerId,
+        views: Box<Views>,
+    },
+    /// Look up an address and listen there for clients.
+    ListenForClients {
+        address: HostPort,
+        backlog: u32,
+    },
 }
 
 /// What a helper answers.
@@ -81,6 +97,11 @@ pub enum Done {
     ChunkWritten(Result<Vec<u8>, StorageError>),
     SnapshotFinished(Result<SnapshotFile, StorageError>),
     Purged(Result<(), StorageError>),
+    MembershipStored(io::Result<()>),
+    ListensForClients {
+        address: HostPort,
+        listener: io::Result<TcpListener>,
+    },
 }
 
 /// Work for the thread that reads the log for learners.
@@ -251,6 +272,20 @@ impl Files {
                 let purged =
                     storage::purge::purge(&self.dirs, &self.load.files, snapshots_kept, &mut announce);
                 Done::Purged(purged.map(drop))
+            }
+            FileJob::StoreMembership { zoo_cfg, me, views } => {
+                Done::MembershipStored(dynamic::store(&zoo_cfg, me, &views))
+            }
+            FileJob::ListenForClients { address, backlog } => {
+                let mut found = (address.host.as_str(), address.port).to_socket_addrs();
+                let listener = match &mut found {
+                    Ok(found) => match found.next() {
+                        Some(at) => listener::listen(at, backlog),
+                        None => Err(io::Error::other("the name has no address")),
+                    },
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                };
+                Done::ListensForClients { address, listener }
             }
         })
     }

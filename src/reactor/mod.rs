@@ -22,6 +22,7 @@ mod snapshot;
 mod socket;
 
 pub use clock::Clock;
+pub use ensemble::Places;
 pub use host::Host;
 pub use http::{Port, Service};
 pub use listener::listen;
@@ -43,6 +44,7 @@ use crate::server::{Append, AskedWord, Close, ConnId, Made, Server};
 use crate::state::LoadSettings;
 use crate::storage::{Compression, DataDirs, SnapshotSchedule, StorageError, TxnLog};
 use crate::time::{Instant, Millis, Now};
+use crate::wire::address::HostPort;
 use ensemble::Ensemble;
 use helper::{Done, FileJob, Helpers, SyncWork};
 use host::Inspector;
@@ -97,6 +99,7 @@ pub struct Membership {
     pub peers: PeerSettings,
     /// Learners are sent log files up to this share of the snapshot's size; below 0 never.
     pub log_share_of_snapshot: f64,
+    pub places: Places,
 }
 
 /// What a reactor is made of.
@@ -252,8 +255,9 @@ impl Reactor {
             Helpers::start(dirs, settings.compression, settings.load, log_share, waker.clone(), clock)
                 .map_err(system("start a thread"))?;
         let alone = membership.is_none();
-        let ensemble = membership.map(|Membership { member, actions, peers, .. }| {
-            Ensemble::new(member, actions, peers, snapshot_owed, waker).map_err(system("start a thread"))
+        let ensemble = membership.map(|Membership { member, actions, peers, places, .. }| {
+            Ensemble::new(member, actions, peers, places, snapshot_owed, waker)
+                .map_err(system("start a thread"))
         });
         let ensemble = ensemble.transpose()?;
         let mut random = Random((now.wall.0 as u64) ^ (u64::from(std::process::id()) << 32) | 1);
@@ -677,8 +681,33 @@ impl Reactor {
             Done::Purged(Ok(())) => {}
             // Old files that stay are no danger; the next round tries again.
             Done::Purged(Err(error)) => log::error!("Purge failed: {error}"),
+            Done::MembershipStored(Ok(())) => {}
+            Done::MembershipStored(Err(error)) => {
+                log::error!("The configuration files still have an older membership: {error}");
+            }
+            Done::ListensForClients { address, listener } => self.move_client_port(&address, listener),
         }
         Ok(())
+    }
+
+    /// A reconfiguration has given this server another client port. Connections that are there stay.
+    fn move_client_port(&mut self, address: &HostPort, listener: io::Result<std::net::TcpListener>) {
+        let mut listener = match listener {
+            Ok(listener) => TcpListener::from_std(listener),
+            Err(error) => {
+                return log::error!("Cannot serve clients at {address}, staying where it was: {error}");
+            }
+        };
+        if let Some(old) = &mut self.listener {
+            let _ = self.poll.registry().deregister(old);
+        }
+        match self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE) {
+            Ok(()) => log::info!("Serving clients at {address} from now on"),
+            Err(error) => log::error!("Cannot watch the client port {address}: {error}"),
+        }
+        self.host.config.client_port = i32::from(address.port);
+        self.listener = Some(listener);
+        self.accept_more = true;
     }
 
     fn note_sync(&mut self, took: std::time::Duration, through: Zxid) {

@@ -7,7 +7,8 @@
 //!
 //! 1. Numbers of connections are never used twice.
 //! 2. All that a peer sent is told before the end of its connection is: those who hang up at once have said something.
-//! 3. Each dial is answered exactly once, and within its time-out.
+//! 3. Each dial is answered exactly once, and within its time-out; but a dial to a leader that takes the place of another
+//!    ends that one without an answer, which would be taken for its own.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -333,7 +334,24 @@ impl Peers {
         addresses: Vec<HostPort>,
         tell: &mut Tell<'_>,
     ) -> Result<(), Fatal> {
+        let to_leader = |task: &Task| matches!(task, Task::Dial(Dial { purpose: Purpose::Leader, .. }));
+        let older: Vec<u64> =
+            self.tasks.iter().filter(|(_, task)| to_leader(task)).map(|(id, _)| *id).collect();
+        for id in older {
+            self.take_dial(registry, id, None);
+        }
         self.dial(registry, now, Purpose::Leader, addresses, tell)
+    }
+
+    /// The election port moves to where the membership has it now, unless it is there already.
+    pub fn move_election_port(&mut self, now: Instant, registry: &Registry, addresses: Vec<HostPort>) {
+        if addresses.is_empty() || addresses == self.settings.election_addresses {
+            return;
+        }
+        self.settings.election_addresses = addresses;
+        self.stop_listening_on(registry, Port::Election);
+        self.bind_failures = 0;
+        self.bind_at = Some(now);
     }
 
     pub fn send_election(&mut self, registry: &Registry, conn: ConnId, bytes: &[u8], tell: &mut Tell<'_>) {
@@ -367,9 +385,13 @@ impl Peers {
     }
 
     pub fn stop_listening(&mut self, registry: &Registry) {
-        self.tasks.retain(|_, task| !matches!(task, Task::Listen(Port::Quorum)));
-        let quorum = |slot: &Slot| matches!(slot, Slot::Listener { port: Port::Quorum, .. });
-        let all: Vec<usize> = self.slots.iter().filter(|(_, slot)| quorum(slot)).map(|(at, _)| at).collect();
+        self.stop_listening_on(registry, Port::Quorum);
+    }
+
+    fn stop_listening_on(&mut self, registry: &Registry, which: Port) {
+        self.tasks.retain(|_, task| !matches!(task, Task::Listen(port) if *port == which));
+        let listens = |slot: &Slot| matches!(slot, Slot::Listener { port, .. } if *port == which);
+        let all: Vec<usize> = self.slots.iter().filter(|(_, slot)| listens(slot)).map(|(at, _)| at).collect();
         for at in all {
             self.remove(registry, at);
         }
@@ -630,8 +652,14 @@ impl Peers {
     }
 
     /// Answers a dial: with the connection in the slot that has won, or that it has failed.
-    fn end_dial(&mut self, registry: &Registry, id: u64, won: Option<usize>, tell: &mut Tell<'_>) {
-        let Some(Task::Dial(dial)) = self.tasks.remove(&id) else { return };
+    /// Ends a dial; its purpose, and the connection of the attempt that succeeded.
+    fn take_dial(
+        &mut self,
+        registry: &Registry,
+        id: u64,
+        won: Option<usize>,
+    ) -> Option<(Purpose, Option<TcpStream>)> {
+        let Some(Task::Dial(dial)) = self.tasks.remove(&id) else { return None };
         let mut stream = None;
         for at in dial.trying {
             let Slot::Dialing { stream: mut tried, .. } = self.slots.remove(at) else {
@@ -643,7 +671,12 @@ impl Peers {
                 stream = Some(tried);
             }
         }
-        match dial.purpose {
+        Some((dial.purpose, stream))
+    }
+
+    fn end_dial(&mut self, registry: &Registry, id: u64, won: Option<usize>, tell: &mut Tell<'_>) {
+        let Some((purpose, stream)) = self.take_dial(registry, id, won) else { return };
+        match purpose {
             Purpose::Election(to) => {
                 let conn = stream.and_then(|stream| self.adopt_election(registry, stream));
                 tell(Event::Election(match conn {
