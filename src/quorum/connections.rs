@@ -160,6 +160,8 @@ struct Conn {
 pub struct Connections {
     me: ServerId,
     views: Views,
+    /// Where this server is; where it was last, if the membership has it no more.
+    own_addresses: Vec<HostPort>,
     /// How this server introduces itself.
     form: Form,
     /// For the opener's greeting.
@@ -173,15 +175,29 @@ pub struct Connections {
 impl Connections {
     /// `several_addresses` is `multiAddress.enabled`.
     pub fn new(me: ServerId, views: Views, several_addresses: bool, greeting_timeout: Millis) -> Connections {
-        Connections {
+        let mut connections = Connections {
             me,
             views,
+            own_addresses: Vec::new(),
             form: if several_addresses { Form::SeveralAddresses } else { Form::OneAddress },
             greeting_timeout,
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
             inbox: VecDeque::new(),
             anonymous: 0,
+        };
+        connections.find_own_addresses();
+        connections
+    }
+
+    fn find_own_addresses(&mut self) {
+        let committed = self.views.committed().election_addresses(self.me);
+        let found = match committed.is_empty() {
+            true => self.views.last_seen().election_addresses(self.me),
+            false => committed,
+        };
+        if !found.is_empty() {
+            self.own_addresses = found;
         }
     }
 
@@ -228,6 +244,7 @@ impl Connections {
             }
             Event::Reconfigured { views, restart } => {
                 self.views = views;
+                self.find_own_addresses();
                 if restart {
                     for conn in std::mem::take(&mut self.conns).into_keys() {
                         actions.push(Action::Close { conn, why: Why::Restart });
@@ -330,10 +347,7 @@ impl Connections {
         };
         peer.dialing = false;
         peer.connect_took = Millis(now.millis_since(peer.dialed_at));
-        let mut addresses = self.views.last_seen().election_addresses(self.me);
-        if self.views.committed().servers.contains_key(&self.me) {
-            addresses = self.views.committed().election_addresses(self.me);
-        }
+        let mut addresses = self.own_addresses.clone();
         if self.form == Form::OneAddress {
             addresses.truncate(1);
         }

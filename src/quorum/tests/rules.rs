@@ -50,6 +50,15 @@ fn dial(sid: i64, address: HostPort) -> Action {
     Action::Dial { to: ServerId(sid), addresses: vec![address] }
 }
 
+/// The bytes that were sent first.
+fn initial_of(actions: &[Action]) -> Vec<u8> {
+    let sent = actions.iter().find_map(|action| match action {
+        Action::Send { bytes, .. } => Some(bytes.clone()),
+        _ => None,
+    });
+    sent.expect("an introduction")
+}
+
 fn close(conn: ConnId, why: Why) -> Action {
     Action::Close { conn, why }
 }
@@ -416,6 +425,20 @@ fn a_quorum_that_dissolves_during_the_wait_does_not_win() {
     let actions = after(&mut one, 200, Event::Timeout { delivered: true });
     assert!(!actions.iter().any(|action| matches!(action, ElectionAction::Elected { .. })), "{actions:?}");
     assert_eq!(one.state(), PeerState::Looking);
+}
+
+#[test]
+fn a_server_that_is_removed_still_says_where_it_is() {
+    let mut fixture = Fixture::new();
+    fixture.send(1, b"vote");
+    let sent = fixture.tell(Net::Dialed { to: ServerId(1), conn: A });
+    let first = initial_of(&sent);
+    let views = Views::new(membership("server.1=h1:1:2\nserver.3=h3:1:2\nversion=5"));
+    fixture.tell(Net::Reconfigured { views, restart: true });
+    fixture.send(1, b"vote");
+    let sent = fixture.tell(Net::Dialed { to: ServerId(1), conn: B });
+    let second = initial_of(&sent);
+    assert_eq!(first, second, "an introduction without an address is refused");
 }
 
 #[test]
