@@ -3,6 +3,7 @@
 
 mod cluster;
 mod conversations;
+mod leaders;
 mod plans;
 mod replays;
 mod rules;
