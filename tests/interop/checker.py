@@ -228,6 +228,9 @@ class Checker:
         key = (txn.session, txn.cxid)
         if key in self.matched:
             self.bad("once", "%r was executed at %s already", txn, zxid_text(self.matched[key]))
+        if txn.type == ERROR and txn.record["err"] in (EXPIRED, SESSION_MOVED):
+            # Refused, not executed: a request of an old connection may be that late.
+            return
         if self.latest.get(txn.session, 0) > txn.cxid:
             self.bad("fifo", "%r comes after cxid %d", txn, self.latest[txn.session])
         self.latest[txn.session] = txn.cxid

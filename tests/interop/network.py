@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 
+# The option with which the program is run again.
 ENTERED = "--in-namespaces"
 NOWHERE = "02:77:00:00:00:ff"
 
@@ -25,12 +26,13 @@ def run(*command, check=True):
     return done
 
 
-def enter():
-    """Continues in new namespaces; returns None there, or the reason why that is impossible."""
-    if ENTERED in sys.argv:
-        sys.argv.remove(ENTERED)
+def enter(entered):
+    """Continues in new namespaces; returns None there (`entered`), or the reason why that is impossible."""
+    if entered:
         try:
-            os.makedirs("/run/netns", exist_ok=True)
+            if not os.path.isdir("/run/netns"):
+                run("mount", "-t", "tmpfs", "tmpfs", "/run")
+                os.mkdir("/run/netns")
             run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
             run("ip", "link", "set", "lo", "up")
             run("ip", "link", "add", "probe", "type", "bridge")
@@ -59,7 +61,6 @@ class Network:
 
     def __init__(self, count):
         self.count, self.flaky = count, None
-        # Whether the kernel can delay and lose single packets.
         run("ip", "link", "add", "zk", "type", "bridge")
         run("ip", "address", "add", "10.77.0.254/24", "dev", "zk")
         run("ip", "link", "set", "zk", "up")
@@ -73,6 +74,7 @@ class Network:
             run("ip", "-n", name, "address", "add", self.address(i) + "/24", "dev", "eth0")
         for i in self.numbers():
             self.heal_from(i)
+        # Whether the kernel can delay and lose single packets.
         self.netem = run("ip", "netns", "exec", "s1", "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "1ms",
                          check=False).returncode == 0
         self.fast()
