@@ -110,7 +110,8 @@ impl Member {
                     self.stream(LinkId::of(learner), Piece::Log { after, before, asked: false });
                 }
                 leader::Action::SendImage { learner } => {
-                    self.stream(LinkId::of(learner), Piece::Image { cursor: None });
+                    let through = self.leader().map_or(Zxid::ZERO, Leader::last_committed);
+                    self.stream(LinkId::of(learner), Piece::Image { through, cursor: None });
                 }
                 leader::Action::Locate { learner, zxid } => {
                     step.actions.push(Action::Locate { link: LinkId::of(learner), zxid });

@@ -57,7 +57,9 @@ pub(super) enum Piece {
         before: Zxid,
         asked: bool,
     },
+    /// The tree, from when it has all up to what SNAP said.
     Image {
+        through: Zxid,
         cursor: Option<CursorId>,
     },
 }
@@ -199,7 +201,9 @@ impl Member {
                     });
                     break;
                 }
-                Some(Piece::Image { cursor }) => {
+                // What was committed this turn may be applied in the next only, and SNAP says that it is there.
+                Some(Piece::Image { through, .. }) if server.last_zxid() < *through => break,
+                Some(Piece::Image { cursor, .. }) => {
                     let cursor = *cursor.get_or_insert_with(|| server.snapshot_begin(&mut link.out).0);
                     if server.snapshot_slice(cursor, &mut link.out, SLICE) {
                         link.out.extend_from_slice(&image::END);
@@ -231,6 +235,15 @@ impl Member {
             && !mem::replace(&mut to.listed, true)
         {
             self.ready.push(link);
+        }
+    }
+
+    /// Links whose image had to wait for the tree are looked at again.
+    pub(super) fn list_images(&mut self) {
+        let waits = |link: &Link| matches!(link.line.front(), Some(Piece::Image { cursor: None, .. }));
+        let waiting: Vec<_> = self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect();
+        for link in waiting {
+            self.list(link);
         }
     }
 
@@ -319,7 +332,7 @@ impl Member {
 /// An image that is not sent to its end leaves no cursor behind.
 fn abandon(link: &Link, server: &mut Server) {
     for piece in &link.line {
-        if let Piece::Image { cursor: Some(cursor) } = piece {
+        if let Piece::Image { cursor: Some(cursor), .. } = piece {
             server.snapshot_abandon(*cursor);
         }
     }

@@ -365,6 +365,7 @@ impl Member {
             Role::Learning { .. } => self.pump_learner(step),
             _ => {}
         }
+        self.list_images();
         self.close_overflown(step);
         self.hand_over(step);
     }

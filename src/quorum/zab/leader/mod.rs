@@ -391,6 +391,11 @@ impl Leader {
         self.last_proposed
     }
 
+    /// What a learner that is synchronised now gets, as SNAP says.
+    pub fn last_committed(&self) -> Zxid {
+        self.last_committed
+    }
+
     /// Proposals without a quorum yet.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
