@@ -126,6 +126,10 @@ impl ImageReader {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::ids::Zxid;
     use crate::tree::{Tree, TreeLoader, TreeOptions};
@@ -183,11 +187,15 @@ mod tests {
     }
 
     fn image(tree: &mut Tree) -> Vec<u8> {
+        image_of(tree, &[(SessionId(5), 4000), (SessionId(6), 4000)])
+    }
+
+    fn image_of(tree: &mut Tree, sessions: &[(SessionId, i32)]) -> Vec<u8> {
         let mut out = Vec::new();
-        jute::put_len(&mut out, 2);
-        for id in [5, 6] {
-            jute::put_long(&mut out, id);
-            jute::put_int(&mut out, 4000);
+        jute::put_len(&mut out, sessions.len());
+        for (id, timeout_ms) in sessions {
+            jute::put_long(&mut out, id.0);
+            jute::put_int(&mut out, *timeout_ms);
         }
         tree.write_acl_map(&mut out);
         let cursor = tree.snapshot_begin();
@@ -251,5 +259,131 @@ mod tests {
         orphan.extend_from_slice(&[0xff; 4]);
         orphan.extend_from_slice(&[0; 100]);
         assert!(read(&orphan, 1000).is_err(), "a node without its parent");
+    }
+
+    /// Every image that a Java leader sent, as it was recorded.
+    fn recorded() -> Vec<serde_json::Value> {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quorum");
+        let mut images = Vec::new();
+        for entry in std::fs::read_dir(dir).expect("the captures are there") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_none_or(|ext| ext != "gz") {
+                continue;
+            }
+            let file = std::fs::File::open(path).expect("a capture");
+            for line in BufReader::new(flate2::read::GzDecoder::new(file)).lines() {
+                let line: serde_json::Value =
+                    serde_json::from_str(&line.expect("text")).expect("a line is JSON");
+                if line["kind"] == "SNAPSHOT" {
+                    images.push(line);
+                }
+            }
+        }
+        images
+    }
+
+    fn bytes(line: &serde_json::Value) -> Vec<u8> {
+        let hex = line["hex"].as_str().expect("hex");
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("two digits");
+        (0..hex.len()).step_by(2).map(digits).collect()
+    }
+
+    #[test]
+    fn the_images_of_java_leaders_are_read_and_written_alike() {
+        let images = recorded();
+        assert!(images.len() > 5, "the captures have images");
+        for line in images {
+            let image = bytes(&line);
+            let (mut reader, mut sink) = (ImageReader::new(1 << 20), Sink::new());
+            let mut at = 0;
+            for end in 1..=image.len() {
+                at += reader.feed(&image[at..end], &mut sink).expect("a good image").consumed;
+            }
+            assert_eq!(at, image.len());
+            let fields = &line["fields"];
+            assert_eq!(sink.sessions.len(), fields["sessions"].as_array().map_or(0, Vec::len));
+            let mut tree = sink.loader.finish(Zxid(0));
+            let nodes = fields["nodes"].as_array().expect("nodes");
+            assert_eq!(tree.node_count(), nodes.len());
+            for node in nodes {
+                let path = node["path"].as_str().expect("a path");
+                let found = tree.find(if path.is_empty() { "/" } else { path }).expect(path);
+                let stat = tree.stat(found);
+                let hex = |name: &str| {
+                    let zxid = match name {
+                        "czxid" => stat.czxid,
+                        "mzxid" => stat.mzxid,
+                        _ => stat.pzxid,
+                    };
+                    format!("{zxid:#x}")
+                };
+                for name in ["czxid", "mzxid", "pzxid"] {
+                    assert_eq!(node[name], hex(name).as_str(), "{name} of {path}");
+                }
+                assert_eq!(node["version"], stat.version, "{path}");
+                assert_eq!(node["mtime"], stat.mtime, "{path}");
+            }
+            assert_eq!(image_of(&mut tree, &sink.sessions), image, "what is written is what was read");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_tree_comes_through_in_any_pieces(
+            ops in proptest::collection::vec((0u8..3, 0usize..12, proptest::collection::vec(any::<u8>(), 0..200)), 0..60),
+            pieces in proptest::collection::vec(1usize..300, 1..20),
+        ) {
+            let mut tree = Tree::new(OPTIONS);
+            for (n, (op, place, data)) in ops.iter().enumerate() {
+                // A chain of parents, of which each may be missing: then it is an error that changes nothing.
+                let path: String = (0..=place % 4).map(|depth| format!("/n{}", place / 4 + depth)).collect();
+                let txn = match op {
+                    0 | 1 => Txn::Create(CreateTxn {
+                        path: path.into(),
+                        data: (data.len() > 3).then_some(data),
+                        acl: if data.len() % 2 == 0 { AclList::READ_ONLY } else { AclList::OPEN },
+                        kind: CreateKind::Create { ephemeral: data.len() % 5 == 0 },
+                        parent_cversion: -1,
+                    }),
+                    _ => Txn::Delete { path: path.into(), container: false },
+                };
+                let zxid = Zxid(n as i64 + 1);
+                let header =
+                    TxnHeader { session: SessionId(5), cxid: 1, zxid, time: 1, kind: txn.kind() };
+                tree.apply(&header, &txn, &mut ());
+            }
+            let image = image(&mut tree);
+            let (mut reader, mut sink) = (ImageReader::new(1 << 20), Sink::new());
+            let (mut at, mut end, mut done) = (0, 0, false);
+            for piece in pieces.iter().cycle() {
+                end = (end + piece).min(image.len());
+                let fed = reader.feed(&image[at..end], &mut sink).expect("a good image");
+                at += fed.consumed;
+                done = fed.done;
+                if end == image.len() {
+                    break;
+                }
+                prop_assert!(!done);
+            }
+            prop_assert!(done && at == image.len());
+            let loaded = sink.loader.finish(tree.last_zxid());
+            prop_assert_eq!(loaded.node_count(), tree.node_count());
+            prop_assert_eq!(loaded.digest(), tree.digest());
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic_or_take_more_than_there_are(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            keep in 0usize..1000,
+        ) {
+            let mut start = image(&mut tree());
+            start.truncate(keep);
+            start.append(&mut bytes);
+            if let Ok((taken, _)) = read(&start, 97) {
+                prop_assert!(taken <= start.len());
+            }
+        }
     }
 }
