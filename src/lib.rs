@@ -11,6 +11,7 @@
 //! 6. [`server`]: clients, sessions and the tree composed; bytes and time in, bytes and log entries out.
 //!    [`member`]: a server in an ensemble.
 //! 7. [`reactor`]: the real shell around it: sockets, files, clocks, helper threads.
+//!    [`sim`]: another one, where network, disks and time come from a seed.
 //! 8. [`config`], [`args`], [`version`], [`daemon`]: from a zoo.cfg to a serving process.
 //! 9. [`cli`]: the interactive client; a program of its own.
 
@@ -28,6 +29,7 @@ pub mod quorum;
 pub mod reactor;
 pub mod server;
 pub mod session;
+pub mod sim;
 pub mod state;
 pub mod storage;
 pub mod time;

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["state"],
     &["server", "config"],
     &["member"],
-    &["reactor"],
+    &["reactor", "sim"],
     &["daemon", "cli"],
 ];
 
