@@ -352,9 +352,9 @@ impl Reactor {
 
     /// SIGTERM. A leader hands over first, so that its ensemble need not find out that it is gone.
     pub(super) fn begin_to_stop(&mut self, now: Now) {
-        let leads = |ensemble: &Ensemble| ensemble.member.state() == PeerState::Leading;
+        let leads = self.server.serving() == Serving::Leading;
         match &mut self.ensemble {
-            Some(ensemble) if leads(ensemble) && ensemble.stop_by.is_none() => {
+            Some(ensemble) if leads && ensemble.stop_by.is_none() => {
                 ensemble.stop_by = Some(now.mono + STOP_MAX);
                 self.tell(Event::HandOver);
             }
