@@ -123,10 +123,11 @@ fn a_smaller_server_that_calls_again_has_lost_its_connection() {
     assert_eq!(called, [close(A, Why::Replaced), close(B, Why::OtherSideOpens), dial(1, at("h1", 10))]);
 }
 
-/// Java logs it and forgets the socket, which stays open.
+/// 2164: after a mix-up of addresses a server voted with itself. B9: Java forgets the socket, which stays open.
 #[test]
-fn who_says_that_it_is_this_server_is_hung_up_on() {
+fn zookeeper_2164_b9_who_says_that_it_is_this_server_is_hung_up_on() {
     assert_eq!(Fixture::new().greeted(A, &initial(2, at("h2", 11))), [close(A, Why::OwnId)]);
+    assert_eq!(Fixture::new().send(2, b"vote"), [], "nor is anything said to oneself");
 }
 
 #[test]
@@ -250,8 +251,9 @@ fn strangers_cannot_pile_up_and_are_forgotten() {
     assert_eq!(two.greeted(ConnId(65), &greeting), [Action::Connected(ServerId(99))]);
 }
 
+/// B11: Java refuses a greeting that comes in two segments.
 #[test]
-fn messages_are_taken_in_whatever_pieces_they_come() {
+fn b11_messages_are_taken_in_whatever_pieces_they_come() {
     let mut two = Fixture::new();
     let bytes = [&initial(3, at("h3", 12))[..], b"\0\0\0\x02ab", b"\0\0\0\x01c"].concat();
     two.tell(Net::Accepted(A));
@@ -334,8 +336,9 @@ fn repetitions_become_rarer_up_to_a_limit() {
     assert_eq!(connect, [ElectionAction::ConnectAll]);
 }
 
+/// B6: a voter with an old round and a server without a vote answered each other without a pause.
 #[test]
-fn a_storm_of_questions_does_not_delay_the_own_repetitions() {
+fn b6_a_storm_of_questions_is_answered_in_measure_and_does_not_delay_the_own_repetitions() {
     let mut one = election(1, ensemble(3, 0));
     after(&mut one, 0, Event::Look { zxid: Zxid(0), epoch: 0 });
     let asked = body(PeerState::Looking, Vote::NOBODY, 1, "");
@@ -407,6 +410,41 @@ fn zookeeper_3769_a_malformed_membership_does_not_cost_the_vote() {
     after(&mut one, 0, Event::Look { zxid: Zxid(0), epoch: 0 });
     let better = body(PeerState::Looking, vote(2, 0, 0), 1, "rubbish=1\nversion=zz");
     assert_eq!(after(&mut one, 0, Event::Message { from: ServerId(2), body: &better }).len(), 2);
+}
+
+/// ZOOKEEPER-4787: host names went out in the platform's character set.
+#[test]
+fn zookeeper_4787_host_names_are_utf_8() {
+    let bytes = initial(1, at("zürich", 9));
+    assert_eq!(bytes[16..], *b"\0\0\0\x09z\xc3\xbcrich:9");
+    let called = Fixture::new().greeted(A, &bytes);
+    assert_eq!(called, [close(A, Why::OtherSideOpens), dial(1, at("zürich", 9))]);
+}
+
+/// ZOOKEEPER-335, 1081, 1082: the epoch that a leader had begun was not in its votes, so its own quorum lost to them.
+#[test]
+fn zookeeper_1081_the_vote_to_answer_with_has_the_epoch_that_was_begun() {
+    let mut one = election(1, ensemble(2, 0));
+    after(&mut one, 0, Event::Look { zxid: Zxid(9), epoch: 4 });
+    let two = body(PeerState::Looking, vote(1, 9, 4), 1, "");
+    after(&mut one, 0, Event::Message { from: ServerId(2), body: &two });
+    assert_eq!((one.state(), one.current_vote()), (PeerState::Leading, vote(1, 9, 4)));
+    after(&mut one, 0, Event::Synced { epoch: 5 });
+    assert_eq!(one.current_vote(), vote(1, 9, 5));
+}
+
+/// ZOOKEEPER-3109: a server may lead for the votes of voters that have changed their mind. It is told of each that looks
+/// again; by itself it waits for no longer than initLimit (`zab::tests::rules::waits_for_a_quorum_end`).
+#[test]
+fn zookeeper_3109_a_leader_hears_of_voters_that_look_elsewhere() {
+    let mut one = election(1, ensemble(2, 0));
+    after(&mut one, 0, Event::Look { zxid: Zxid(9), epoch: 4 });
+    let mine = body(PeerState::Looking, vote(1, 9, 4), 1, "");
+    after(&mut one, 0, Event::Message { from: ServerId(2), body: &mine });
+    assert_eq!(one.state(), PeerState::Leading);
+    let looks = body(PeerState::Looking, vote(2, 9, 4), 2, "");
+    let heard = after(&mut one, 0, Event::Message { from: ServerId(2), body: &looks });
+    assert_eq!(heard[0], ElectionAction::VoterLooks(ServerId(2)));
 }
 
 /// Seed 41 of the network test: the voter had been part of the quorum, and followed another leader before the

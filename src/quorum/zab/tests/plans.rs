@@ -157,6 +157,25 @@ fn b2_nobody_is_told_to_cut_behind_what_he_may_not_have() {
     assert_eq!(plan_for(z(2, 3), &windowed(&[z(1, 1)], z(3, 0))), Plan::Snap, "of another epoch");
 }
 
+/// 1154, 1156: a cut that took more than what nobody else has.
+#[test]
+fn zookeeper_1156_a_cut_leaves_what_the_leader_has() {
+    let side = windowed(&[z(1, 1), z(1, 2), z(2, 1), z(2, 2)], z(2, 2));
+    assert_eq!(plan_for(z(2, 4), &side), Plan::Trunc { zxid: z(2, 2), history: None });
+    let learner = [z(1, 1), z(1, 2), z(2, 1), z(2, 2), z(2, 3), z(2, 4)];
+    assert_eq!(side.carry_out(&learner, plan_for(z(2, 4), &side)).as_deref(), Some(&side.all[..]));
+}
+
+/// 2832, 2846: a learner with a tail that was never committed was given what follows, and kept the tail.
+#[test]
+fn zookeeper_2846_no_tail_is_kept_by_a_diff_from_files() {
+    let all = [z(1, 1), z(1, 2), z(2, 1), z(2, 2)];
+    for window_from in [0, 3] {
+        let side = Side { all: all.to_vec(), window_from, files_from: 0, last: z(2, 2) };
+        assert_eq!(plan_for(z(1, 3), &side), Plan::Snap, "{window_from}");
+    }
+}
+
 /// 4925: a window with a hole, made by a learner that did not enter what it got in its own synchronisation, was
 /// handed on.
 #[test]

@@ -136,6 +136,70 @@ fn zookeeper_4643_4646_3911_history_then_epoch_then_ack() {
     assert_eq!(follower.event(learner::Event::CurrentEpochPersisted), [send(ack(z(2, 0)))]);
 }
 
+/// 1264, 1282: a follower adopted the epoch with UPTODATE, when others counted on it already.
+#[test]
+fn zookeeper_1264_the_epoch_is_adopted_before_newleader_is_acked() {
+    let mut follower = Follower::promised(false);
+    assert_eq!(follower.machine.epochs(), (Epoch(2), Epoch(1)));
+    follower.hear(Packet::Diff { zxid: z(1, 3) });
+    follower.hear(new_leader(2));
+    follower.event(learner::Event::LogSynced { through: z(1, 3) });
+    let did = follower.event(learner::Event::CurrentEpochPersisted);
+    assert_eq!((did, follower.machine.epochs()), (vec![send(ack(z(2, 0)))], (Epoch(2), Epoch(2))));
+}
+
+/// 2307, 2354, 1387: of two epochs in two files the lower one was on disk first.
+#[test]
+fn zookeeper_2307_an_epoch_is_promised_before_it_is_adopted() {
+    let mut follower = Follower::new(false);
+    follower.hear(Packet::LeaderInfo { epoch: Epoch(2), protocol_version: PROTOCOL_VERSION });
+    follower.hear(Packet::Diff { zxid: z(1, 3) });
+    assert!(follower.ended().is_some(), "no leader goes on before the promise is on disk and said");
+    assert_eq!(follower.machine.epochs(), (Epoch(1), Epoch(1)));
+}
+
+/// B10: observers wrote the epoch before the data that they acked with it.
+#[test]
+fn b10_an_observer_keeps_the_order_of_a_follower() {
+    let mut observer = Follower::promised(true);
+    observer.hear(Packet::Diff { zxid: z(1, 4) });
+    observer.hear(proposal(z(1, 4)));
+    observer.hear(commit(z(1, 4)));
+    assert_eq!(observer.hear(new_leader(2)), [Action::SyncLog { through: z(1, 4) }]);
+    let did = observer.event(learner::Event::LogSynced { through: z(1, 4) });
+    assert_eq!(did, [Action::PersistCurrentEpoch(Epoch(2))]);
+    assert_eq!(observer.event(learner::Event::CurrentEpochPersisted), [send(ack(z(2, 0)))]);
+}
+
+/// 4712, 4541: the log writer of a role that was over went on, into the history of the next.
+#[test]
+fn zookeeper_4712_what_is_left_of_an_earlier_role_does_nothing() {
+    let mut follower = Follower::serving(false);
+    follower.hear(proposal(z(2, 1)));
+    follower.event(learner::Event::Disconnected);
+    for event in [learner::Event::LogSynced { through: z(2, 1) }, learner::Event::Timeout] {
+        assert_eq!(follower.event(event), []);
+    }
+    // The log of an earlier reign, synced at last, is no ACK of this one's.
+    let mut ensemble = Ensemble::established();
+    ensemble.propose();
+    ensemble.hear(L1, ack(z(2, 1)));
+    assert_eq!(ensemble.event(leader::Event::LogSynced { through: z(1, 9) }), []);
+    assert_eq!(committed(&ensemble.event(leader::Event::LogSynced { through: z(2, 1) })), [z(2, 1)]);
+}
+
+/// 4785, 3023: a learner that leaves within a synchronisation comes back with what it has, not with what it was sent.
+#[test]
+fn zookeeper_4785_a_learner_that_leaves_in_sync_has_what_it_has_logged() {
+    let mut follower = Follower::promised(false);
+    follower.hear(Packet::Diff { zxid: z(1, 9) });
+    follower.hear(proposal(z(1, 4)));
+    follower.hear(proposal(z(2, 1)));
+    follower.event(learner::Event::Disconnected);
+    assert_eq!(follower.ended(), Some((&Reason::Disconnected, false)));
+    assert_eq!(follower.machine.last_logged(), z(1, 4), "the leader's own epoch was not logged yet");
+}
+
 /// 4685: an ACK of a proposal overtook the one of NEWLEADER, and the leader took it for that.
 #[test]
 fn zookeeper_4685_the_ack_of_newleader_is_the_first() {
@@ -458,6 +522,29 @@ fn a_commit_takes_a_quorum_of_which_the_own_log_counts_when_synced() {
     assert_eq!(ensemble.hear(L1, ack(z(2, 1))), [], "one of three");
     let did = ensemble.event(leader::Event::LogSynced { through: z(2, 1) });
     assert_eq!(did, [to(L1, commit(z(2, 1))), leader::Action::Commit(entry(z(2, 1)))]);
+}
+
+/// 1291: a leader's own epochs were not on disk before others acted on them.
+#[test]
+fn zookeeper_1291_a_leaders_epochs_are_on_disk_before_they_are_spoken_of() {
+    let mut ensemble = Ensemble::new();
+    ensemble.info(L1, 1, false);
+    assert_eq!(ensemble.did, [leader::Action::PersistAcceptedEpoch(Epoch(2))], "and no LEADERINFO");
+    ensemble.event(leader::Event::AcceptedEpochPersisted);
+    let did = ensemble.hear(L1, Packet::AckEpoch { last_zxid: z(1, 3), current_epoch: Some(Epoch(1)) });
+    assert_eq!(did, [leader::Action::PersistCurrentEpoch(Epoch(2))], "and no history");
+}
+
+/// 3829, 4708: a leader whose own address read differently than in the membership committed nothing more.
+#[test]
+fn zookeeper_3829_without_a_reconfiguration_nobody_asks_whether_a_leader_may_lead() {
+    let mut ensemble = Ensemble::established();
+    for counter in 1..=3 {
+        ensemble.propose();
+        ensemble.event(leader::Event::LogSynced { through: z(2, counter) });
+        let did = ensemble.hear(L1, ack(z(2, counter)));
+        assert_eq!(did, [to(L1, commit(z(2, counter))), leader::Action::Commit(entry(z(2, counter)))]);
+    }
 }
 
 /// B7: an ACK that completes a quorum before its predecessor has one was forgotten.
