@@ -9,10 +9,13 @@
 //!     fuzz/shrink log                             keeps the smallest corpus with the same coverage
 
 mod disk;
+mod election;
 mod operator;
+mod peers;
 mod storage;
 mod tree;
 mod wire;
+mod zab;
 
 /// Its name, which is also the name of its corpus directory, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
@@ -21,9 +24,13 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("config", operator::config),
     ("connect", wire::connect),
+    ("election", election::election),
     ("http", operator::http),
+    ("leader", zab::leader),
+    ("learner", zab::learner),
     ("log", storage::log),
     ("multi", wire::multi),
+    ("peers", peers::peers),
     ("request", wire::request),
     ("snapshot", storage::snapshot),
     ("tree", tree::tree),
