@@ -180,7 +180,8 @@ class Recorder(threading.Thread):
         self.number, self.servers, self.root, self.timeout = number, list(servers), root, timeout
         self.moves, self.abandons, self.pace, self.depth = moves, abandons, pace, depth
         self.random = random.Random(seed * 1000 + number)
-        self.next = number
+        # While this is set nothing is sent that could become a transaction.
+        self.next, self.hold = number, False
         self.sessions, self.ending, self.failure, self.replies, self.acknowledged = [], False, None, 0, 0
         self.history = self.wire = self.connection = None
         self.pending, self.counter = deque(), 0
@@ -195,6 +196,9 @@ class Recorder(threading.Thread):
             while not self.ending:
                 try:
                     if self.history is None:
+                        if self.hold:
+                            time.sleep(0.02)
+                            continue
                         self.begin()
                     if self.wire is None and not self.connect():
                         # Nobody answers: waiting between attempts is what a client does.
@@ -273,7 +277,11 @@ class Recorder(threading.Thread):
                     self.history = None
                 self.disconnect()
                 return
-            if len(self.pending) < self.depth and now >= due:
+            if self.hold:
+                # Nothing new is asked for, but what comes is taken.
+                if self.wire.ready(0.05):
+                    self.receive()
+            elif len(self.pending) < self.depth and now >= due:
                 due = max(due + self.random.expovariate(self.pace), now - 0.1)
                 self.send(self.choose())
             elif self.wire.ready(max(0.0, due - now) if len(self.pending) < self.depth else 0.1):

@@ -44,10 +44,13 @@ class Txn:
 
 
 class ServerLog:
-    """What one server has on disk: (file, Txn) by zxid in the order found, and snapshot zxids."""
+    """What one server has on disk: (file, Txn) by zxid in the order found, and snapshot zxids.
 
-    def __init__(self, name, entries=(), snapshots=()):
-        self.name, self.snapshots = name, sorted(snapshots)
+    `kept`: these are files that were put aside before their server removed them; nothing is asked of them as a whole.
+    """
+
+    def __init__(self, name, entries=(), snapshots=(), kept=False):
+        self.name, self.snapshots, self.kept = name, sorted(snapshots), kept
         self.entries = {}
         for file, txn in entries:
             self.entries.setdefault(txn.zxid, []).append((file, txn))
