@@ -511,9 +511,7 @@ fn read_next_file(
     static_file: &Path,
     several_addresses: bool,
 ) -> Result<Option<Membership>, ConfigError> {
-    let mut name = static_file.as_os_str().to_owned();
-    name.push(".dynamic.next");
-    let path = PathBuf::from(name);
+    let path = super::dynamic::next_file(static_file);
     let mut lines = match member_file_lines(&path) {
         Ok(lines) => lines,
         Err(ConfigError { problem: Problem::FileMissing, .. }) => return Ok(None),

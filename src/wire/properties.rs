@@ -38,13 +38,42 @@ pub struct MalformedUnicode {
 /// [`MalformedUnicode`] for a broken `\uXXXX`; Java too refuses the whole file then.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Property>, MalformedUnicode> {
     let mut properties = Vec::new();
-    let mut lines = LogicalLines { rest: bytes, line: 1 };
+    let mut lines = LogicalLines::of(bytes);
     while let Some((line, text)) = lines.next_line() {
         let (key, value) = split(&text);
         let unescaped = |part| unescape(part).ok_or(MalformedUnicode { line });
         properties.push(Property { key: trim(unescaped(key)?), value: trim(unescaped(value)?), line });
     }
     Ok(properties)
+}
+
+/// `bytes` without the properties whose keys `drop` names. All else, comments too, stays byte by byte; the last
+/// line is ended, so that another may follow.
+///
+/// # Errors
+/// As [`parse`].
+pub fn without(bytes: &[u8], drop: impl Fn(&str) -> bool) -> Result<Vec<u8>, MalformedUnicode> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut lines = LogicalLines::of(bytes);
+    let mut from = 0;
+    while let Some((line, text)) = lines.next_line() {
+        let unescaped = |part| unescape(part).ok_or(MalformedUnicode { line });
+        let (key, value) = split(&text);
+        unescaped(value)?;
+        if drop(&trim(unescaped(key)?)) {
+            kept.extend_from_slice(&bytes[from..lines.start]);
+            from = bytes.len() - lines.rest.len();
+        }
+    }
+    kept.extend_from_slice(&bytes[from..]);
+    if kept.last().is_some_and(|last| !matches!(last, b'\n' | b'\r')) {
+        kept.push(b'\n');
+    }
+    // A backslash that ends the file would join what follows to its line; an empty line takes it in.
+    if kept.trim_ascii_end().ends_with(b"\\") {
+        kept.extend_from_slice(b"\n\n");
+    }
+    Ok(kept)
 }
 
 fn is_blank(byte: u8) -> bool {
@@ -61,14 +90,25 @@ struct LogicalLines<'a> {
     rest: &'a [u8],
     /// The number of the natural line at the start of `rest`.
     line: u32,
+    /// Where the line that was cut off last begins.
+    start: usize,
+    /// Length of the whole.
+    len: usize,
 }
 
-impl LogicalLines<'_> {
+impl<'a> LogicalLines<'a> {
+    fn of(bytes: &'a [u8]) -> LogicalLines<'a> {
+        LogicalLines { rest: bytes, line: 1, start: 0, len: bytes.len() }
+    }
+
     /// The next line that is neither blank nor a comment, with its number.
     fn next_line(&mut self) -> Option<(u32, Vec<u8>)> {
         let mut text = Vec::new();
         let mut first_line = self.line;
-        while let Some((line, natural)) = self.natural_line() {
+        let mut begins = 0;
+        loop {
+            let start = self.len - self.rest.len();
+            let Some((line, natural)) = self.natural_line() else { break };
             let natural = &natural[natural.iter().take_while(|b| is_blank(**b)).count()..];
             // Comments are recognised only where a logical line has nothing yet: a continuation that starts
             // with '#' is part of the value.
@@ -77,15 +117,17 @@ impl LogicalLines<'_> {
             }
             if text.is_empty() {
                 first_line = line;
+                begins = start;
             }
             // Only an odd run of backslashes escapes the line's end; an even one is escaped backslashes.
             let backslashes = natural.iter().rev().take_while(|b| **b == b'\\').count();
             let continues = backslashes % 2 == 1;
             text.extend_from_slice(&natural[..natural.len() - usize::from(continues)]);
             if !continues {
-                return Some((first_line, text));
+                break;
             }
         }
+        self.start = begins;
         (!text.is_empty()).then_some((first_line, text))
     }
 
@@ -284,6 +326,23 @@ mod tests {
                     prop_assert!(property.line >= 1 && property.line as usize <= lines);
                 }
             }
+        }
+
+        /// Nothing but the dropped properties is lost, whatever was before and behind them, and more can be added.
+        #[test]
+        fn what_is_dropped_is_gone_and_nothing_else(
+            bytes in proptest::collection::vec(
+                proptest::sample::select(b" \t\r\n\\=#aabb".to_vec()), 0..200),
+        ) {
+            let dropped = |key: &str| key.starts_with('a');
+            let pairs = |bytes: &[u8]| -> Vec<(String, String)> {
+                parse(bytes).expect("well formed").into_iter().map(|p| (p.key, p.value)).collect()
+            };
+            let mut expected = pairs(&bytes);
+            expected.retain(|(key, _)| !dropped(key));
+            expected.push(is("new", "1"));
+            let rest = [&without(&bytes, dropped).expect("well formed")[..], b"new=1\n"].concat();
+            prop_assert_eq!(pairs(&rest), expected, "{:?}", String::from_utf8_lossy(&rest));
         }
 
         /// What `Properties.store` of Java would write comes back.
