@@ -134,6 +134,8 @@ struct Looking {
     received: BTreeMap<ServerId, Ballot>,
     /// What servers with a leader said, in whatever round.
     established: BTreeMap<ServerId, Ballot>,
+    /// Servers that had a leader when this one's vote came to them, and so did not count it.
+    missed: BTreeSet<ServerId>,
     /// Servers that could not be connected to, and have not been heard of since.
     unreachable: BTreeSet<ServerId>,
     interval: Millis,
@@ -254,6 +256,7 @@ impl Election {
             proposal: own,
             received: BTreeMap::new(),
             established: BTreeMap::new(),
+            missed: BTreeSet::new(),
             unreachable: BTreeSet::new(),
             interval: self.pace.resend_min,
             resend_at: now + self.pace.resend_min,
@@ -373,9 +376,15 @@ impl Election {
         if better {
             looking.proposal = n.vote;
         }
+        let missed = looking.missed.remove(&from);
         if later || better {
             looking.decide_at = None;
             self.broadcast(now, actions);
+        } else if missed {
+            // It would wait for this vote until the next repetition. Of a leader that hands over, and of whoever is
+            // first to notice that a leader has died, the others always miss the first vote.
+            let vote = looking.proposal;
+            self.tell(from, vote, self.round, actions);
         }
         let Some(looking) = &mut self.looking else { return };
         looking.received.insert(from, ballot(n, true));
@@ -392,6 +401,7 @@ impl Election {
         actions: &mut Vec<Action>,
     ) {
         let Some(looking) = &mut self.looking else { return };
+        looking.missed.insert(from);
         let theirs = ballot(n, n.version > 0);
         if n.round == self.round {
             // Java keeps these ballots without the version of their message, with the effect that only the
@@ -490,6 +500,10 @@ impl Election {
             return;
         }
         self.answered.insert(to, (now, self.state, vote, round));
+        self.tell(to, vote, round, actions);
+    }
+
+    fn tell(&self, to: ServerId, vote: Vote, round: i64, actions: &mut Vec<Action>) {
         let config = self.views.committed().to_string();
         let frame = Notification::new(self.state, vote, round, config.as_bytes()).encode();
         actions.push(Action::Send { to, frame });
