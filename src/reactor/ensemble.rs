@@ -321,6 +321,8 @@ impl Reactor {
         self.prepare_segment();
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.snapshots_held = false;
+            // What was replayed at the start is not part of the history any more.
+            ensemble.snapshot_owed = false;
         }
         self.tell(Event::ImageSaved);
     }
