@@ -183,6 +183,7 @@ fn membership(
         snap_syncs_max: ensemble.leader.snapshot_syncs_max as usize,
         diff_syncs_max: ensemble.leader.diff_syncs_max as usize,
         force_snap: false,
+        observer_master_port: ensemble.observer.master_port,
         committed_log_max: ensemble.leader.commit_log_txns as usize,
         read_only_after: config.read_only_mode.then(|| Millis(tick_ms.max(READ_ONLY_AFTER_MIN_MS))),
     };

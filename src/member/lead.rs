@@ -7,17 +7,19 @@ use crate::quorum::election;
 use crate::quorum::elector;
 use crate::quorum::zab::leader::handler::LearnerId;
 use crate::quorum::zab::leader::{self, Leader, Options, Start};
+use crate::quorum::zab::learner;
 use crate::quorum::zab::packet::{Entry, Packet};
 use crate::server::{Made, Serving};
 use crate::storage::EpochFile;
+use crate::wire::op::Op;
 use crate::wire::quorum::Misbehaved;
 use crate::wire::quorum::packet::FromLearner;
 
 impl Member {
-    pub(super) fn begin_to_lead(&mut self, step: &mut Step<'_>) {
-        let now = step.now.mono;
+    /// What this server has to lead with, or to serve observers with.
+    pub(super) fn leader_start(&self, step: &Step<'_>) -> Start {
         let settings = &self.settings;
-        let start = Start {
+        Start {
             sid: settings.me,
             views: self.views().clone(),
             accepted_epoch: self.epochs.accepted,
@@ -31,8 +33,13 @@ impl Member {
                 force_snap: settings.force_snap,
                 reconfig_enabled: settings.reconfig_enabled,
             },
-        };
-        step.actions.push(Action::Listen { addresses: self.quorum_addresses(settings.me) });
+        }
+    }
+
+    pub(super) fn begin_to_lead(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let start = self.leader_start(step);
+        step.actions.push(Action::Listen { addresses: self.quorum_addresses(self.settings.me) });
         let mut actions = Vec::new();
         let leader = Box::new(Leader::new(now, start, &mut actions));
         self.role = Role::Leading { leader, since: now };
@@ -40,7 +47,7 @@ impl Member {
     }
 
     pub(super) fn on_learner(&mut self, step: &mut Step<'_>, link: LinkId) {
-        if !matches!(self.role, Role::Leading { .. }) {
+        if self.serving_learners().is_none() {
             return step.actions.push(Action::CloseLink(link));
         }
         self.links.insert(link, Link::new(step.now.mono));
@@ -48,10 +55,21 @@ impl Member {
     }
 
     pub(super) fn lead(&mut self, step: &mut Step<'_>, event: leader::Event) {
-        let Role::Leading { leader, .. } = &mut self.role else { return };
+        let leader = match &mut self.role {
+            Role::Leading { leader, .. } | Role::Learning { master: Some(leader), .. } => leader,
+            _ => return,
+        };
         let mut actions = Vec::new();
         leader.handle(step.now.mono, event, &mut actions);
         self.carry_out_leader(step, actions);
+    }
+
+    /// The machine that serves learners here: a leader's, or an observer master's.
+    fn serving_learners(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Leading { leader, .. } | Role::Learning { master: Some(leader), .. } => Some(leader),
+            _ => None,
+        }
     }
 
     /// Packets of a learner. Returns how many bytes were taken.
@@ -98,9 +116,10 @@ impl Member {
     fn carry_out_leader(&mut self, step: &mut Step<'_>, actions: leader::Actions) {
         let mut answers = Vec::new();
         for action in actions {
-            if !matches!(self.role, Role::Leading { .. }) {
+            if self.serving_learners().is_none() {
                 return;
             }
+            let leads = matches!(self.role, Role::Leading { .. });
             match action {
                 leader::Action::SendTo { learner, packet } => {
                     self.note_sync(step, learner, &packet);
@@ -110,7 +129,7 @@ impl Member {
                     self.stream(LinkId::of(learner), Piece::Log { after, before, asked: false });
                 }
                 leader::Action::SendImage { learner } => {
-                    let through = self.leader().map_or(Zxid::ZERO, Leader::last_committed);
+                    let through = self.serving_learners().map_or(Zxid::ZERO, Leader::last_committed);
                     self.stream(LinkId::of(learner), Piece::Image { through, cursor: None });
                 }
                 leader::Action::Locate { learner, zxid } => {
@@ -142,10 +161,26 @@ impl Member {
                     self.take_leaders_views(step);
                     self.elect(step, elector::Event::Server(election::Event::Synced { epoch: epoch.0 }));
                 }
-                leader::Action::Request { learner, request } => {
+                leader::Action::Request { learner, request } if leads => {
                     step.server.forwarded(step.now, learner, &request);
                 }
-                leader::Action::Touch { touched } => step.server.touched(step.now, &touched),
+                // An observer master's leader must not tell whether it asks for itself.
+                leader::Action::Request { learner, request } => {
+                    if request.op == Op::Sync.code() {
+                        self.syncs.push_back(Some(LinkId::of(learner)));
+                    }
+                    self.learn(step, learner::Event::Forward(request));
+                }
+                leader::Action::Touch { touched } if leads => step.server.touched(step.now, &touched),
+                leader::Action::Touch { touched } => {
+                    for (session, timeout_ms) in touched {
+                        self.learn(step, learner::Event::Touched { session, timeout_ms });
+                    }
+                }
+                leader::Action::Revalidate { learner, session, timeout_ms } if !leads => {
+                    self.revalidations.push_back((session, Some(LinkId::of(learner))));
+                    self.learn(step, learner::Event::Revalidate { session, timeout_ms });
+                }
                 leader::Action::Revalidate { learner, session, timeout_ms } => {
                     let valid = step.server.revalidate(step.now, learner, session, timeout_ms);
                     answers.push(leader::Event::Revalidated { learner, session, valid });
@@ -200,7 +235,7 @@ impl Member {
     }
 
     fn learner_name(&self, learner: LearnerId) -> String {
-        let known = self.leader().and_then(|leader| leader.sid_of(learner));
+        let known = self.serving_learners().and_then(|leader| leader.sid_of(learner));
         known.map_or_else(|| format!("without a name ({})", learner.0), |sid| sid.to_string())
     }
 

@@ -7,6 +7,7 @@ use crate::quorum::election;
 use crate::quorum::elector;
 use crate::quorum::image::ImageReader;
 use crate::quorum::membership;
+use crate::quorum::zab::leader::{self, Leader};
 use crate::quorum::zab::learner::{self, Learner};
 use crate::quorum::zab::packet::Packet;
 use crate::server::{Forward, Serving};
@@ -15,6 +16,7 @@ use crate::storage::EpochFile;
 use crate::time::Millis;
 use crate::tree::{TreeLoader, TreeOptions};
 use crate::wire::address::HostPort;
+use crate::wire::op::Op;
 use crate::wire::quorum::Misbehaved;
 use crate::wire::quorum::packet::FromLeader;
 
@@ -40,15 +42,42 @@ impl Member {
     }
 
     pub(super) fn dial_leader(&mut self, step: &mut Step<'_>) {
-        let Role::Connecting { leader, dials, retry_at, .. } = &mut self.role else { return };
+        let Role::Connecting { leader, observer, dials, retry_at, .. } = &mut self.role else { return };
         let leader = *leader;
         *dials += 1;
         *retry_at = None;
-        let addresses = self.quorum_addresses(leader);
+        let addresses = match self.settings.observer_master_port {
+            Some(port) if *observer => self.next_master_addresses(port),
+            _ => self.quorum_addresses(leader),
+        };
         if addresses.is_empty() {
             return self.end_role(step, &format!("server {leader} has no address in the membership"), false);
         }
         step.actions.push(Action::DialLeader { addresses });
+    }
+
+    /// The voters in turn: any of them may be a follower that serves observers.
+    fn next_master_addresses(&mut self, port: u16) -> Vec<HostPort> {
+        let committed = self.elector.election().views().committed();
+        let turn = self.next_master;
+        self.next_master = turn.wrapping_add(1);
+        let voters = committed.participants().count().max(1);
+        let voter = committed.participants().nth(turn % voters);
+        voter.map_or(Vec::new(), |(_, server)| {
+            server.addresses.iter().map(|at| HostPort { host: at.host.clone(), port }).collect()
+        })
+    }
+
+    /// A follower that is in step begins to serve observers, if it is configured to.
+    fn begin_to_serve_observers(&mut self, step: &mut Step<'_>) {
+        let Some(port) = self.settings.observer_master_port else { return };
+        let start = self.leader_start(step);
+        let mut addresses = self.quorum_addresses(self.settings.me);
+        if let Role::Learning { observer: false, master, .. } = &mut self.role {
+            *master = Some(Box::new(Leader::master(step.now.mono, start)));
+            addresses.iter_mut().for_each(|address| address.port = port);
+            step.actions.push(Action::Listen { addresses });
+        }
     }
 
     pub(super) fn quorum_addresses(&self, sid: ServerId) -> Vec<HostPort> {
@@ -98,7 +127,8 @@ impl Member {
         self.links.insert(link, Link::new(now));
         let mut actions = Vec::new();
         let learner = Box::new(Learner::new(now, start, self.settings.limits, &mut actions));
-        self.role = Role::Learning { learner, link, leader, observer, since: now, loading: None };
+        self.role =
+            Role::Learning { learner, link, leader, observer, since: now, loading: None, master: None };
         self.carry_out_learner(step, actions);
     }
 
@@ -159,21 +189,26 @@ impl Member {
         let mut forwards = Vec::new();
         step.server.take_forwards(&mut forwards);
         for forward in forwards {
-            self.learn(
-                step,
-                match forward {
-                    Forward::Request(request) => learner::Event::Forward(request),
-                    Forward::Revalidate { session, timeout_ms } => {
-                        learner::Event::Revalidate { session, timeout_ms }
+            let event = match forward {
+                Forward::Request(request) => {
+                    if request.op == Op::Sync.code() {
+                        self.syncs.push_back(None);
                     }
-                },
-            );
+                    learner::Event::Forward(request)
+                }
+                Forward::Revalidate { session, timeout_ms } => {
+                    self.revalidations.push_back((session, None));
+                    learner::Event::Revalidate { session, timeout_ms }
+                }
+            };
+            self.learn(step, event);
         }
     }
 
     fn carry_out_learner(&mut self, step: &mut Step<'_>, actions: learner::Actions) {
         let mut synced = None;
-        for action in actions {
+        let mut actions = actions.into_iter().peekable();
+        while let Some(action) = actions.next() {
             let Role::Learning { link, leader, since, loading, .. } = &mut self.role else { return };
             let (link, leader, since) = (*link, *leader, *since);
             match action {
@@ -205,6 +240,13 @@ impl Member {
                 }
                 learner::Action::Commit(entry) => {
                     self.window.push(entry.clone());
+                    let designated = match actions.peek() {
+                        Some(learner::Action::Activate { zxid, designated }) if *zxid == entry.zxid => {
+                            Some(*designated)
+                        }
+                        _ => None,
+                    };
+                    self.lead(step, leader::Event::Relay { entry: entry.clone(), designated });
                     match step.server.serving() {
                         Serving::No => step.server.apply_now(&entry.payload),
                         _ => step.server.committed(entry),
@@ -222,13 +264,26 @@ impl Member {
                     self.show_config(step);
                     step.server.serve(step.now, Serving::Learning, None);
                     self.elect(step, elector::Event::Server(election::Event::Synced { epoch: epoch.0 }));
+                    self.begin_to_serve_observers(step);
                     if let Some(config) = config {
                         self.adopt_config(step, &config);
                     }
                 }
-                learner::Action::SyncDone => step.server.sync_done(),
+                learner::Action::SyncDone => match self.syncs.pop_front() {
+                    Some(Some(link)) => {
+                        self.lead(step, leader::Event::SyncAnswered { learner: link.learner() });
+                    }
+                    _ => step.server.sync_done(),
+                },
                 learner::Action::Revalidated { session, valid } => {
-                    step.server.revalidated(session, valid);
+                    let asked = self.revalidations.iter().position(|(asked, _)| *asked == session);
+                    match asked.and_then(|at| self.revalidations.remove(at)) {
+                        Some((_, Some(link))) => {
+                            let learner = link.learner();
+                            self.lead(step, leader::Event::Revalidated { learner, session, valid });
+                        }
+                        _ => step.server.revalidated(session, valid),
+                    }
                 }
                 learner::Action::End { reason, reload } => {
                     return self.end_role(step, &reason.to_string(), reload);

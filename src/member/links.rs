@@ -286,6 +286,7 @@ impl Member {
         let taken = match &self.role {
             Role::Leading { .. } => self.hear_learner(step, id, whole),
             Role::Learning { link, .. } if *link == id => self.hear_leader(step, whole),
+            Role::Learning { master: Some(_), .. } => self.hear_learner(step, id, whole),
             _ => Ok(whole.len()),
         };
         match taken {
@@ -323,6 +324,9 @@ impl Member {
             }
             Role::Learning { link: own, .. } if *own == link => {
                 self.learn(step, learner::Event::Disconnected);
+            }
+            Role::Learning { master: Some(_), .. } => {
+                self.lead(step, leader::Event::Disconnected { learner: link.learner() });
             }
             _ => {}
         }

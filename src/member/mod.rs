@@ -39,7 +39,7 @@ use std::mem;
 use self::learn::Loading;
 use self::links::Link;
 use crate::admin::views::Mode;
-use crate::ids::{ServerId, Zxid};
+use crate::ids::{ServerId, SessionId, Zxid};
 use crate::quorum::connections::{self, ConnId, Connections};
 use crate::quorum::election::{self, Election, Pace, PeerState};
 use crate::quorum::elector::{self, Elector};
@@ -89,6 +89,8 @@ pub struct Settings {
     pub force_snap: bool,
     /// Transactions kept in memory for learners that are not far behind (`commitLogCount`).
     pub committed_log_max: usize,
+    /// Where followers serve observers in the leader's place, and observers look for them (`observerMasterPort`).
+    pub observer_master_port: Option<u16>,
     /// With `readonlymode.enabled`: how long to look before clients are served without a leader.
     pub read_only_after: Option<Millis>,
 }
@@ -220,6 +222,8 @@ enum Role {
         since: Instant,
         /// There while the bytes of an image come in.
         loading: Option<Box<Loading>>,
+        /// Of a follower that serves observers.
+        master: Option<Box<Leader>>,
     },
     Leading {
         leader: Box<Leader>,
@@ -253,6 +257,12 @@ pub struct Member {
     truncating_to: Option<Zxid>,
     /// Jobs of the helper whose end the next role must not see.
     jobs: usize,
+    /// Who waits for the leader's answers, in the order of the questions: a learner of this observer master, or nobody
+    /// but the own server.
+    syncs: VecDeque<Option<LinkId>>,
+    revalidations: VecDeque<(SessionId, Option<LinkId>)>,
+    /// Which observer master is tried next.
+    next_master: usize,
     /// Who leads next by a reconfiguration, without an election.
     designated: Option<ServerId>,
     /// Set while this server is to hand its leadership over: until when it waits for a successor.
@@ -299,6 +309,9 @@ impl Member {
             unapplied: VecDeque::new(),
             truncating_to: None,
             jobs: 0,
+            syncs: VecDeque::new(),
+            revalidations: VecDeque::new(),
+            next_master: 0,
             designated: None,
             handing_over: None,
             without_leader_since: now.mono,
@@ -320,11 +333,12 @@ impl Member {
             Event::LeaderDialFailed => self.on_dial_failed(step),
             Event::Received { link, bytes } => self.on_bytes(step, link, bytes),
             Event::Closed(link) => self.on_closed(step, link),
-            Event::CannotListen => {
-                if matches!(self.role, Role::Leading { .. }) {
-                    self.end_role(step, "the quorum port cannot be bound", false);
-                }
-            }
+            Event::CannotListen => match &mut self.role {
+                Role::Leading { .. } => self.end_role(step, "the quorum port cannot be bound", false),
+                // Its observers find another master, or the leader.
+                Role::Learning { master, .. } => *master = None,
+                _ => {}
+            },
             Event::LogSynced { through } => {
                 self.synced = self.synced.max(through);
                 match &self.role {
@@ -375,7 +389,10 @@ impl Member {
         let role = match &self.role {
             Role::Looking { read_only_at, .. } => *read_only_at,
             Role::Connecting { retry_at, give_up_at, .. } => Some(retry_at.unwrap_or(*give_up_at)),
-            Role::Learning { learner, .. } => learner.next_timeout(),
+            Role::Learning { learner, master, .. } => {
+                let master = master.as_ref().and_then(|master| master.next_timeout());
+                learner.next_timeout().into_iter().chain(master).min()
+            }
             Role::Leading { leader, .. } => leader.next_timeout(),
             Role::Settling { .. } => None,
         };
@@ -506,7 +523,16 @@ impl Member {
                 step.actions.push(Action::StopListening);
                 self.window = leader.into_committed_log();
             }
-            Role::Learning { loading: Some(_), .. } => self.role = Role::Settling { reload: true },
+            Role::Learning { loading, master, .. } => {
+                if loading.is_some() {
+                    self.role = Role::Settling { reload: true };
+                }
+                if master.is_some() {
+                    step.actions.push(Action::StopListening);
+                }
+                self.syncs.clear();
+                self.revalidations.clear();
+            }
             _ => {}
         }
         self.settle(step);
@@ -651,9 +677,13 @@ impl Member {
                 }
             }
             Role::Connecting { .. } => self.on_connect_timeout(step),
-            Role::Learning { learner, .. } => {
+            Role::Learning { learner, master, .. } => {
+                let masters = due(master.as_ref().and_then(|master| master.next_timeout()));
                 if due(learner.next_timeout()) {
                     self.learn(step, learner::Event::Timeout);
+                }
+                if masters {
+                    self.lead(step, leader::Event::Timeout);
                 }
             }
             Role::Leading { leader, .. } => {

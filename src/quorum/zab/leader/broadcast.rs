@@ -138,6 +138,23 @@ impl Leader {
         self.release_syncs(actions);
     }
 
+    /// An observer master's share: its leader has committed a transaction.
+    pub(super) fn relay(&mut self, entry: Entry, designated: Option<ServerId>, actions: &mut Actions) {
+        // What an image brought is behind it already.
+        if entry.zxid <= self.last_committed {
+            return;
+        }
+        (self.last_committed, self.last_proposed, self.synced) = (entry.zxid, entry.zxid, entry.zxid);
+        let packet = match designated {
+            None => Packet::Inform(entry.clone()),
+            Some(designated) => Packet::InformAndActivate { entry: entry.clone(), designated },
+        };
+        for (learner, _) in self.learners.iter().filter(|(_, handler)| handler.registered()) {
+            actions.push(Action::SendTo { learner: *learner, packet: packet.clone() });
+        }
+        self.committed_log.push(entry);
+    }
+
     /// Who leads under the new configuration: this server if it may, else whoever has the reconfiguration and most of
     /// what follows it.
     fn designate(&self, reconfig: &Proposal, may_lead: bool) -> ServerId {

@@ -17,6 +17,11 @@
 //! too: they are streamed piece by piece while live packets gather behind them. The shell bounds the queue and closes
 //! a learner that is beyond it.
 //!
+//! # Observer masters
+//!
+//! A follower can serve observers in its leader's place ([`Leader::master`]): the same dialogue, without the waits for
+//! quorums, since its own epoch is established. It proposes nothing; what its leader commits is passed on as INFORM.
+//!
 //! # Invariants
 //!
 //! 1. Proposals are committed in zxid order, each when it has a quorum in every configuration it was proposed to.
@@ -115,6 +120,15 @@ pub enum Event {
         entry: Entry,
         membership: Membership,
         may_lead: bool,
+    },
+    /// Only of an observer master: the leader has committed this. `designated`: it is a reconfiguration.
+    Relay {
+        entry: Entry,
+        designated: Option<ServerId>,
+    },
+    /// Only of an observer master: the leader has answered the oldest sync of this learner.
+    SyncAnswered {
+        learner: LearnerId,
     },
     /// A sync came up, in the order of requests; `None`: from a client of this server.
     SyncRequested {
@@ -288,6 +302,8 @@ pub struct Leader {
     syncs: VecDeque<(Zxid, Option<LearnerId>)>,
     /// A reconfiguration made another server the leader: nothing more is committed.
     retired: bool,
+    /// It only passes on what its own leader says, to observers.
+    master: bool,
 }
 
 impl Leader {
@@ -310,9 +326,34 @@ impl Leader {
             outstanding: VecDeque::new(),
             syncs: VecDeque::new(),
             retired: false,
+            master: false,
         };
         leader.settle_epoch(actions);
         leader
+    }
+
+    /// A follower in step with its leader in `start.current_epoch`, which serves observers from now on.
+    pub fn master(now: Instant, start: Start) -> Leader {
+        let half_tick = Millis(start.options.limits.tick_ms / 2);
+        Leader {
+            phase: Phase::Broadcasting { next_half_tick: now + half_tick, half_ticks: 0 },
+            sid: start.sid,
+            options: start.options,
+            summary: Summary { current_epoch: start.current_epoch, last_zxid: start.last_zxid },
+            epoch: start.current_epoch,
+            views: Rc::new(start.views),
+            learners: BTreeMap::new(),
+            snap_next: BTreeSet::new(),
+            anonymous: 0,
+            committed_log: start.committed_log,
+            last_committed: start.last_zxid,
+            last_proposed: start.last_zxid,
+            synced: start.last_zxid,
+            outstanding: VecDeque::new(),
+            syncs: VecDeque::new(),
+            retired: false,
+            master: true,
+        }
     }
 
     /// The only way in.
@@ -353,6 +394,8 @@ impl Leader {
             Event::ProposeReconfig { entry, membership, may_lead } => {
                 self.propose(now, entry, Some((membership, may_lead)), actions);
             }
+            Event::Relay { entry, designated } => self.relay(entry, designated, actions),
+            Event::SyncAnswered { learner } => self.send(learner, Packet::Sync, actions),
             Event::SyncRequested { from } => self.on_sync_requested(from, actions),
             Event::Revalidated { learner, session, valid } => {
                 self.send(learner, Packet::Revalidated { session, valid }, actions);
@@ -510,6 +553,10 @@ impl Leader {
         // Above it there would be a zxid that is negative, and thereby older than all history.
         if accepted_epoch >= Epoch(i64::from(i32::MAX)) {
             return self.close(learner, CloseReason::LastEpoch { accepted: accepted_epoch }, actions);
+        }
+        if self.master && !observer {
+            let stage = Stage::Greeting;
+            return self.close(learner, CloseReason::Unexpected { packet: "FOLLOWERINFO", stage }, actions);
         }
         let sid = info.sid.unwrap_or_else(|| {
             self.anonymous -= 1;
@@ -795,7 +842,8 @@ impl Leader {
     /// Every half tick a PING, every full one the question whether there still is a quorum.
     fn on_half_tick(&mut self, now: Instant, full: bool, actions: &mut Actions) {
         let limits = self.options.limits;
-        if full && !self.views.is_quorum(|sid| sid == self.sid || self.has_in_step(now, sid)) {
+        if full && !self.master && !self.views.is_quorum(|sid| sid == self.sid || self.has_in_step(now, sid))
+        {
             return self.step_down(StepDown::QuorumLost, actions);
         }
         for learner in self.learners.keys().copied().collect::<Vec<_>>() {

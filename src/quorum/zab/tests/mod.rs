@@ -4,6 +4,7 @@
 mod cluster;
 mod conversations;
 mod leaders;
+mod master;
 mod plans;
 mod replays;
 mod rules;
