@@ -3,6 +3,8 @@
 //! What the machines do in every order of events is tested beside them; here it is that sockets, files, threads and
 //! signals carry it out.
 
+#![allow(clippy::disallowed_methods)] // A test may look at the clock.
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
