@@ -65,7 +65,10 @@ struct Reign {
     known: BTreeMap<Zxid, Entry>,
 }
 
+/// A file, who leads, and in which epoch.
 type Key = (String, ServerId, Epoch);
+/// A connection of a file.
+type Conn = (String, LearnerId);
 
 fn zxid_of(packet: &Packet) -> Option<Zxid> {
     match packet {
@@ -78,7 +81,7 @@ fn zxid_of(packet: &Packet) -> Option<Zxid> {
 }
 
 /// Every packet on quorum ports, with its file and its leader, and the connections that were seen to open.
-fn packets() -> (Vec<(String, ServerId, Said)>, BTreeSet<(String, LearnerId)>) {
+fn packets() -> (Vec<(String, ServerId, Said)>, BTreeSet<Conn>) {
     let (mut packets, mut opened) = (Vec::new(), BTreeSet::new());
     let sid = |name: &str| ServerId(name[1..].parse().expect("servers are called s1, s2, s3"));
     for (file, line) in captures("quorum-") {
