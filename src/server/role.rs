@@ -99,7 +99,11 @@ impl Server {
         let txn = Txn::SetData { path: CONFIG.into(), data: Some(text.as_bytes()), version: -1 };
         let kind = txn.kind();
         let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: version, time: now.wall.0, kind };
+        // Not a transaction: what was committed below this version may still wait to be applied, and whoever leaves
+        // its role at this moment goes on from the tree's last zxid.
+        let last_zxid = self.tree.last_zxid();
         self.tree.apply(&header, &txn, &mut ());
+        self.tree.set_last_zxid(last_zxid);
     }
 
     /// Begins a role, from the tree as it is. For [`Serving::Leading`] `epoch` is the zxid that names the epoch: it

@@ -864,3 +864,17 @@ fn a_reconfiguration_is_judged_by_the_leader_and_answered_with_the_new_membershi
     assert_eq!(again.err, ErrorCode::ReconfigInProgress.code());
     pair.assert_same_trees();
 }
+
+/// A learner that left its role at a reconfiguration took what waited below it for applied, and lost it: a run of
+/// tests/interop/reconfig.
+#[test]
+fn a_membership_is_shown_at_once_but_counts_for_no_transaction() {
+    let mut pair = Pair::new();
+    let f = &mut pair.learner;
+    let before = f.server.last_zxid();
+    let version = Zxid(before.0 + 5);
+    f.server.set_config(f.now, "server.1=h:1:2\nversion=9", version);
+    assert_eq!(f.server.last_zxid(), before);
+    let node = f.server.tree().find("/zookeeper/config").expect("it is always there");
+    assert_eq!(f.server.tree().state(node).stat.mzxid, version.0);
+}
