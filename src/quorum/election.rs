@@ -311,15 +311,7 @@ impl Election {
                 let vote = self.looking.as_ref().map_or(self.current, |looking| looking.proposal);
                 self.answer(now, from, vote, self.round, actions);
             }
-            // It had a leader when it heard this server's vote, and answered instead of taking it. Now it looks as well;
-            // Java leaves it to the next repetition to tell it again.
-            let lost = |looking: &mut Looking| looking.established.remove(&from).is_some();
-            let missed = asks && n.round == self.round && self.looking.as_mut().is_some_and(lost);
             self.count(now, from, &n, actions);
-            let proposal = self.looking.as_ref().map(|looking| looking.proposal);
-            if let Some(proposal) = proposal.filter(|proposal| missed && *proposal != n.vote) {
-                self.answer(now, from, proposal, self.round, actions);
-            }
         } else if asks {
             if self.state == PeerState::Leading {
                 actions.push(Action::VoterLooks(from));
