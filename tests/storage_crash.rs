@@ -77,6 +77,33 @@ fn with_log(bytes: &[u8]) -> (MemoryDisk, DataDirs) {
     (disk, dirs)
 }
 
+/// A member's log, whose end is cut off or outrun by an image while a segment is in the making.
+#[test]
+fn a_log_that_was_closed_goes_on_behind_what_the_files_hold() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dirs, _lock) = DataDirs::open(temp.path(), temp.path(), true).unwrap();
+    let mut log = TxnLog::new(&dirs, small(), Zxid::ZERO);
+    log.append(Zxid(1), &payload(Zxid(1), 10)).unwrap();
+    let sync = |log: &mut TxnLog| log.sync_job().unwrap().run(|| Duration::ZERO).unwrap();
+    sync(&mut log);
+    let late = log.prepare_job().unwrap();
+    log.close().unwrap();
+    log.continue_after(Zxid(7));
+    // The helper made it for a log that is no more; its file must not lie about.
+    log.segment_ready(late.run().unwrap()).unwrap();
+    assert_eq!(log.appended(), Zxid(7));
+    log.append(Zxid(8), &payload(Zxid(8), 10)).unwrap();
+    sync(&mut log);
+    log.close().unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(&dirs.log)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("log") || name.starts_with("prealloc"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["log.1", "log.8"]);
+}
+
 #[test]
 fn a_last_record_that_is_cut_zeroed_or_garbled_anywhere_is_dropped() {
     let (bytes, starts) = written(&[100, 3, 600]);

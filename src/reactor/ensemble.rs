@@ -60,6 +60,8 @@ pub struct Ensemble {
     saving: Option<Zxid>,
     /// The tree is being replaced.
     snapshots_held: bool,
+    /// As what clients were served when last looked at.
+    serving: Serving,
     /// Once clients are served: what was replayed at the start need not be replayed again.
     snapshot_owed: bool,
     /// Leadership is being handed over, and the process ends once it is, or by this time.
@@ -93,6 +95,7 @@ impl Ensemble {
             closing: None,
             saving: None,
             snapshots_held: false,
+            serving: Serving::No,
             snapshot_owed,
             stop_by: None,
         })
@@ -202,6 +205,10 @@ impl Reactor {
     pub(super) fn pump_member(&mut self, now: Now) -> Result<(), Fatal> {
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
         ensemble.member.pump(now, &mut self.server, &mut ensemble.actions);
+        let serving = self.server.serving();
+        if mem::replace(&mut ensemble.serving, serving) != serving {
+            self.host.serving_since = now.mono;
+        }
         self.carry_out(now)
     }
 

@@ -23,6 +23,7 @@ const TRACE_MASK_DEFAULT: i64 = 306;
 pub struct Host {
     pub clock: Clock,
     pub config: ConfigView,
+    /// Since when clients are served in the present role.
     pub serving_since: Instant,
     pub sync_in_flight: bool,
     pub last_snapshot: Option<SnapshotView>,
@@ -176,7 +177,6 @@ impl Inspector<'_> {
         gauges
     }
 
-    /// Since clients are served in the present role.
     fn uptime_ms(&self) -> u64 {
         self.host.clock.mono().millis_since(self.host.serving_since)
     }
