@@ -132,13 +132,13 @@ class Network:
             run("ip", "netns", "exec", "s%d" % i, "tc", "qdisc", "replace", "dev", "eth0", "root", *how)
         return " ".join(how)
 
-    def lossy(self, seed):
-        """Packets between servers are lost: five in a hundred, or in short bursts."""
+    def lossy(self, seed, servers):
+        """Packets between the first servers are lost: five in a hundred, or in short bursts."""
         if self.netem:
             for i in self.numbers():
                 run("ip", "netns", "exec", "s%d" % i, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "5%")
             return "netem loss 5%"
-        self.flaky = Flaky(self, seed)
+        self.flaky = Flaky(self, seed, servers)
         self.flaky.start()
         return "bursts of loss"
 
@@ -146,13 +146,14 @@ class Network:
 class Flaky(threading.Thread):
     """Cuts one direction of a random link for a moment, again and again."""
 
-    def __init__(self, network, seed):
+    def __init__(self, network, seed, servers):
         super().__init__(daemon=True)
-        self.network, self.random, self.ending = network, random.Random(seed), threading.Event()
+        self.network, self.servers = network, range(1, servers + 1)
+        self.random, self.ending = random.Random(seed), threading.Event()
 
     def run(self):
         while not self.ending.wait(self.random.uniform(0.02, 0.15)):
-            source, target = self.random.sample(list(self.network.numbers()), 2)
+            source, target = self.random.sample(self.servers, 2)
             self.network.cut_one_way(source, target)
             self.ending.wait(self.random.uniform(0.01, 0.12))
             self.network.heal_from(source)
