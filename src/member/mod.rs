@@ -55,9 +55,11 @@ use crate::storage::EpochFile;
 use crate::time::{Instant, Millis, Now};
 use crate::wire::address::HostPort;
 
-/// How often a learner tries to reach the leader before it looks again: for about as long as Java, whose five attempts
-/// are all `connect_delay` apart (`Learner.connectToLeader`).
-const DIALS_MAX: u32 = 10;
+/// How often a learner tries to reach the leader before it looks again: for about two seconds, where Java's five attempts
+/// take half a second (`Learner.connectToLeader`). A Java winner waits 200 ms for better votes before it listens, and
+/// longer on a busy machine. Who gives up before that is missed by the winner for all of initLimit, and cannot come back
+/// in that time, because nobody else says whom to follow. A leader that looks again ends the attempts at once.
+const DIALS_MAX: u32 = 25;
 
 /// How long a leader that hands over waits for a voter that has everything.
 const HAND_OVER_MAX: Millis = Millis(1000);
@@ -478,7 +480,12 @@ impl Member {
                     log::info!("A peer has a newer membership, version {:x}; {effect}", membership.version);
                     step.actions.push(Action::Membership(Box::new(self.views().clone())));
                 }
-                elector::Action::VoterLooks(sid) => log::debug!("Voter {sid} looks for a leader"),
+                elector::Action::VoterLooks(sid) => match &self.role {
+                    Role::Connecting { leader, .. } if *leader == sid => {
+                        self.end_role(step, &format!("server {sid} looks for a leader itself"), false);
+                    }
+                    _ => log::debug!("Voter {sid} looks for a leader"),
+                },
             }
         }
     }

@@ -97,7 +97,8 @@ pub enum Action {
     /// A peer has a newer membership, which is now this server's committed one. If its members are others,
     /// the election has begun again, and all election connections are to be closed first.
     Adopt { membership: Membership, restart: bool },
-    /// A voter looks for a leader while this server leads. A leader that nobody follows yet may give up.
+    /// A voter looks for a leader while this server leads: a leader that nobody follows yet may give up. Or the leader
+    /// itself looks, in a later round: who has not reached it need not go on trying.
     VoterLooks(ServerId),
 }
 
@@ -313,7 +314,8 @@ impl Election {
             }
             self.count(now, from, &n, actions);
         } else if asks {
-            if self.state == PeerState::Leading {
+            let leader_looks = from == self.current.leader && n.round > self.current_round;
+            if self.state == PeerState::Leading || leader_looks {
                 actions.push(Action::VoterLooks(from));
             }
             self.answer(now, from, self.current, self.current_round, actions);

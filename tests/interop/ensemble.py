@@ -499,13 +499,16 @@ def dump(raw):
 class Session:
     """A client session over several servers. Requests are those of lib.Raw (session.create(...)), on `session.raw`.
 
+    Numbers of requests go on from connection to connection, as in every real client: the servers tell the answers to a
+    session's requests apart by them, and an old request may still be under way when the session goes on elsewhere.
+
     Broken connections show as OSError or EOFError; connect() then finds a server that takes the session, with the highest
     zxid it has seen, and raises ZkError(-112) when it has expired.
     """
 
     def __init__(self, ports, timeout=600000, patience=10, read_only=False):
         self.ports, self.timeout, self.patience, self.read_only = list(ports), timeout, patience, read_only
-        self.raw, self.id, self.seen, self.next = None, (0, b"\0" * 16), 0, 0
+        self.raw, self.id, self.seen, self.xid, self.next = None, (0, b"\0" * 16), 0, 0, 0
         self.events = []
 
     def __getattr__(self, name):
@@ -519,6 +522,7 @@ class Session:
         """Connects to one server; raises OSError, EOFError, or ZkError(-112) for a session nobody knows."""
         self.forget()
         self.raw = Raw(port, self.timeout, self.id, self.seen, self.patience, self.read_only)
+        self.raw.xid = self.xid
         self.id = self.raw.session
         return self
 
@@ -549,7 +553,7 @@ class Session:
     def forget(self):
         """Drops the connection; the session lives on."""
         if self.raw is not None:
-            self.seen = max(self.seen, self.raw.zxid)
+            self.seen, self.xid = max(self.seen, self.raw.zxid), self.raw.xid
             self.events += self.raw.events
             self.raw.socket.close()
             self.raw = None

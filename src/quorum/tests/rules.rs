@@ -447,6 +447,21 @@ fn zookeeper_3109_a_leader_hears_of_voters_that_look_elsewhere() {
     assert_eq!(heard[0], ElectionAction::VoterLooks(ServerId(2)));
 }
 
+/// The winner waits for better votes while its followers know already: it repeats itself in the round that it wins.
+#[test]
+fn a_follower_hears_of_its_leader_looking_again_but_not_of_it_looking_still() {
+    let mut two = election(2, ensemble(2, 0));
+    after(&mut two, 0, Event::Look { zxid: Zxid(9), epoch: 4 });
+    let winner = |round| body(PeerState::Looking, vote(1, 10, 4), round, "");
+    after(&mut two, 0, Event::Message { from: ServerId(1), body: &winner(1) });
+    assert_eq!(two.state(), PeerState::Following);
+    let told = ElectionAction::VoterLooks(ServerId(1));
+    for (round, heard) in [(1, false), (2, true)] {
+        let actions = after(&mut two, 0, Event::Message { from: ServerId(1), body: &winner(round) });
+        assert_eq!(actions.contains(&told), heard, "round {round}: {actions:?}");
+    }
+}
+
 /// Seed 41 of the network test: the voter had been part of the quorum, and followed another leader before the
 /// wait for better votes was over.
 #[test]
