@@ -121,7 +121,8 @@ impl Member {
             let views = leader.shared_views();
             let in_step = leader.servers_in_step(step.now.mono);
             let standalone_enabled = self.settings.standalone_enabled;
-            step.server.set_standing(Standing { views, in_step, standalone_enabled });
+            let several_addresses = self.settings.several_addresses;
+            step.server.set_standing(Standing { views, in_step, standalone_enabled, several_addresses });
         }
     }
 

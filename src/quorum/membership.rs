@@ -288,6 +288,15 @@ impl Membership {
     /// # Errors
     /// Also for keys that do not belong there, as in Java, which reads nothing else from this text.
     pub fn from_text(text: &[u8]) -> Result<Membership, BadMembership> {
+        // What the peers agreed upon has been checked by the one that proposed it.
+        Membership::from_untrusted_text(text, true)
+    }
+
+    /// The same for text that nobody has agreed upon yet.
+    ///
+    /// # Errors
+    /// As [`from_text`](Membership::from_text), and several addresses for one server without `several_addresses`.
+    pub fn from_untrusted_text(text: &[u8], several_addresses: bool) -> Result<Membership, BadMembership> {
         let whole = |problem| BadMembership { line: None, problem };
         let properties = properties::parse(text).map_err(|_| whole(Problem::NotProperties))?;
         // A later line for the same key replaces an earlier one, as in Java's properties.
@@ -297,8 +306,7 @@ impl Membership {
             return Err(whole(Problem::ForeignKey { key: (*key).to_owned() }));
         }
         let lines: Vec<_> = latest.into_iter().map(|(key, value)| MemberLine { key, value }).collect();
-        // What the peers agreed upon has been checked by the one that proposed it.
-        Membership::parse(&lines, true)
+        Membership::parse(&lines, several_addresses)
     }
 
     /// The servers that vote.

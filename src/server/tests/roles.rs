@@ -855,7 +855,12 @@ fn a_reconfiguration_is_judged_by_the_leader_and_answered_with_the_new_membershi
     let members = Membership::from_text(text.as_bytes()).expect("a good membership");
     let views = Rc::new(Views::new(members));
     let in_step = vec![ServerId(1), ServerId(2)];
-    pair.leader.server.set_standing(Standing { views, in_step, standalone_enabled: true });
+    pair.leader.server.set_standing(Standing {
+        views,
+        in_step,
+        standalone_enabled: true,
+        several_addresses: false,
+    });
     let done = pair.call(learner, conn, Op::Reconfig, &joiner);
     assert_eq!(done.err, 0);
     let text = String::from_utf8_lossy(&done.body);
