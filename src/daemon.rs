@@ -173,7 +173,7 @@ fn membership(
             resend_max: Millis(ensemble.election.resend_max_ms),
             ..Pace::default()
         },
-        several_addresses: ensemble.multi_address.enabled,
+        several_addresses: ensemble.several_addresses,
         greeting_timeout: Millis(ensemble.election.read_timeout_ms),
         reconfig_enabled: ensemble.reconfig_enabled,
         standalone_enabled: ensemble.standalone_enabled,
@@ -183,7 +183,9 @@ fn membership(
         snap_syncs_max: ensemble.leader.snapshot_syncs_max as usize,
         diff_syncs_max: ensemble.leader.diff_syncs_max as usize,
         force_snap: false,
-        observer_master_port: ensemble.observer.master_port,
+        leader_serves: ensemble.leader.serves_clients,
+        epoch_wait_max: ensemble.leader.epoch_wait_max_ms.map(Millis),
+        observer_master_port: ensemble.observer_master_port,
         committed_log_max: ensemble.leader.commit_log_txns as usize,
         read_only_after: config.read_only_mode.then(|| Millis(tick_ms.max(READ_ONLY_AFTER_MIN_MS))),
     };

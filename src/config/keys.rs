@@ -157,6 +157,12 @@ const NO_DELAY: Treatment =
 const NO_QUEUE: Treatment =
     Ignored("requests beyond the limit stay unread in their sockets; none waits in a queue of the server");
 const NO_CHANCE: Treatment = Ignored("new sessions are limited by the token bucket alone, never by chance");
+const OBSERVERS_WRITE: Treatment =
+    Ignored("an observer writes what it applies, or it would begin anew at each start");
+const ALWAYS_NODELAY: Treatment = Ignored("TCP_NODELAY is always set between servers");
+const NO_PAUSE: Treatment = Ignored("an observer looks for its leader at once");
+const EVERY_ADDRESS: Treatment =
+    Ignored("all addresses of a server are tried, the next one while the one before is still silent");
 const NO_CACHE: Treatment = Ignored("replies are written straight from the tree; there is no cache of them");
 const WATCHES: Treatment = Ignored("there is one watch table, and it needs no cleaning");
 const PATH_STATS: Treatment = Ignored("the metrics by top-level path replace the sampled statistics");
@@ -287,9 +293,9 @@ pub const SECTIONS: &[Section] = &[
             "a learner is sent logs up to this share of the snapshot's size; below 0 snapshots only"),
         key("db.autocreate",            "true", Property, Ensemble,
             "false: an empty member has no vote unless its directory has a file `initialize`"),
-        key("syncEnabled",              "true", File, Ensemble,
+        key("syncEnabled",              "true", File, OBSERVERS_WRITE,
             "observers write logs and snapshots too"),
-        key("observer.syncEnabled",     "",     Property, Ensemble,
+        key("observer.syncEnabled",     "",     Property, OBSERVERS_WRITE,
             "the same; beats syncEnabled"),
     ]},
     Section { title: "The tree", keys: &[
@@ -311,7 +317,7 @@ pub const SECTIONS: &[Section] = &[
             "containers that never had a child are deleted after this many ms; 0 is never"),
         key("enforceQuota",             "false", Property, Honoured,
             "hard quotas refuse writes; otherwise quotas only warn"),
-        key("enableEagerACLCheck",      "false", Property, Ensemble,
+        key("enableEagerACLCheck",      "false", Property, Ignored("the leader checks ACLs, whichever server the client is on"),
             "learners check ACLs before they forward a write"),
     ]},
     Section { title: "Authentication", keys: &[
@@ -459,9 +465,9 @@ pub const SECTIONS: &[Section] = &[
             "bind the quorum and election ports to all addresses"),
         key("multiAddress.enabled",     "false", File, Ensemble,
             "servers may have several addresses. Java reads -Dzookeeper.multiAddress.enabled only"),
-        key("multiAddress.reachabilityCheckEnabled", "true", File, Ensemble,
+        key("multiAddress.reachabilityCheckEnabled", "true", File, EVERY_ADDRESS,
             "look which of the addresses answers"),
-        key("multiAddress.reachabilityCheckTimeoutMs", "1000", File, Ensemble,
+        key("multiAddress.reachabilityCheckTimeoutMs", "1000", File, EVERY_ADDRESS,
             "ms to wait for that"),
         key("oraclePath",               "",     File, Ignored("an oracle for two servers is not supported"),
             "file that decides for an ensemble of two"),
@@ -489,17 +495,17 @@ pub const SECTIONS: &[Section] = &[
             "learners that get transactions at the same time"),
         key("leaderConnectDelayDuringRetryMs", "100", Property, Ensemble,
             "ms between two attempts to connect to the leader"),
-        key("follower.nodelay",         "true", Jvm, Ensemble,
+        key("follower.nodelay",         "true", Jvm, ALWAYS_NODELAY,
             "TCP_NODELAY towards the leader"),
-        key("leader.nodelay",           "true", Jvm, Ensemble,
+        key("leader.nodelay",           "true", Jvm, ALWAYS_NODELAY,
             "TCP_NODELAY towards learners"),
-        key("observer.reconnectDelayMs", "0",   Property, Ensemble,
+        key("observer.reconnectDelayMs", "0",   Property, NO_PAUSE,
             "ms that an observer waits before it connects again"),
-        key("observer.election.DelayMs", "200", Property, Ensemble,
+        key("observer.election.DelayMs", "200", Property, NO_PAUSE,
             "ms that an observer waits before an election"),
         key("observerMasterPort",       "0",    File, Ensemble,
             "port on which followers serve observers; 0 is off"),
-        key("observerMaster.sizeLimit", "33554432", Property, Ensemble,
+        key("observerMaster.sizeLimit", "33554432", Property, Ignored("an observer master keeps as many transactions as a leader, and has the log besides"),
             "bytes of proposals kept for such observers"),
         key("leader.closeSocketAsync",  "false", PropertyOrBare, PIPELINE,
             "close sockets of learners in a thread"),

@@ -233,11 +233,12 @@ pub struct Ensemble {
     pub local_sessions_upgrade: bool,
     /// False: an empty member has no vote unless it finds a file `initialize`.
     pub auto_create_database: bool,
-    pub eager_acl_check: bool,
     pub election: Election,
     pub leader: Leader,
-    pub observer: Observer,
-    pub multi_address: MultiAddress,
+    /// Port on which followers serve observers.
+    pub observer_master_port: Option<u16>,
+    /// A server line may have several addresses (`multiAddress.enabled`).
+    pub several_addresses: bool,
 }
 
 /// Connections and votes of the election.
@@ -265,30 +266,6 @@ pub struct Leader {
     /// Learners are sent log files up to this share of the snapshot's size; below 0 never.
     pub log_share_of_snapshot: f64,
     pub connect_retry_delay_ms: u64,
-    pub tcp_no_delay: bool,
-    /// TCP_NODELAY on the learner's side.
-    pub learner_tcp_no_delay: bool,
-}
-
-/// Observers and the followers that serve them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Observer {
-    /// Observers write logs and snapshots.
-    pub writes_to_disk: bool,
-    pub reconnect_delay_ms: u64,
-    pub election_delay_ms: u64,
-    /// Port on which followers serve observers.
-    pub master_port: Option<u16>,
-    /// Proposals that such a follower keeps.
-    pub master_bytes_max: u64,
-}
-
-/// Several addresses for one server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MultiAddress {
-    pub enabled: bool,
-    pub reachability_check: bool,
-    pub reachability_timeout_ms: u64,
 }
 
 /// A configuration that a server can run with, and what its administrator should know.

@@ -359,15 +359,11 @@ fn ensemble(
     if algorithm != 3 {
         return Err(s.error("electionAlg", Problem::UnknownElectionAlg { value: algorithm.to_string() }));
     }
-    let multi_address = MultiAddress {
-        enabled: s.boolean("multiAddress.enabled")?,
-        reachability_check: s.boolean("multiAddress.reachabilityCheckEnabled")?,
-        reachability_timeout_ms: s.int("multiAddress.reachabilityCheckTimeoutMs")?.max(0) as u64,
-    };
+    let several_addresses = s.boolean("multiAddress.enabled")?;
     let standalone_enabled = s.boolean("standaloneEnabled")?;
     let dynamic_file = s.text("dynamicConfigFile").map(PathBuf::from);
     let membership = match &dynamic_file {
-        None => parse_members(&s.member_lines(), multi_address.enabled, &s.whole)?,
+        None => parse_members(&s.member_lines(), several_addresses, &s.whole)?,
         Some(dynamic) => {
             let lines = s.member_lines();
             if let Some((_, place)) = lines.iter().find(|(line, _)| is_member_key(line.key)) {
@@ -376,12 +372,12 @@ fn ensemble(
                     problem: Problem::MembershipBesideDynamicFile,
                 });
             }
-            read_dynamic_file(dynamic, multi_address.enabled)?
+            read_dynamic_file(dynamic, several_addresses)?
         }
     };
     check_membership(s, &membership, standalone_enabled)?;
     let last_seen = match (file, &dynamic_file) {
-        (Some(file), Some(_)) => read_next_file(s, file, multi_address.enabled)?,
+        (Some(file), Some(_)) => read_next_file(s, file, several_addresses)?,
         _ => None,
     };
 
@@ -450,11 +446,10 @@ fn ensemble(
         local_sessions: s.boolean("localSessionsEnabled")?,
         local_sessions_upgrade: s.boolean("localSessionsUpgradingEnabled")?,
         auto_create_database: s.property_boolean("db.autocreate"),
-        eager_acl_check: s.property_boolean("enableEagerACLCheck"),
         election: election(s, ticks(sync_limit), sessions),
         leader: leader(s),
-        observer: observer(s)?,
-        multi_address,
+        observer_master_port: observer_master_port(s)?,
+        several_addresses,
     })
 }
 
@@ -583,27 +578,15 @@ fn leader(s: &mut Settings) -> Leader {
         // More than the whole snapshot makes no sense; Java falls back to its default then.
         log_share_of_snapshot: if share > 1.0 { 0.33 } else { share },
         connect_retry_delay_ms: s.property_int("leaderConnectDelayDuringRetryMs", 0) as u64,
-        tcp_no_delay: s.property_boolean("leader.nodelay"),
-        learner_tcp_no_delay: s.property_boolean("follower.nodelay"),
     }
 }
 
-fn observer(s: &mut Settings) -> Result<Observer, ConfigError> {
-    let sync_enabled = s.boolean("syncEnabled")?;
-    let writes_to_disk = match s.has("observer.syncEnabled") {
-        true => s.property_boolean("observer.syncEnabled"),
-        false => sync_enabled,
-    };
-    let master_port = s.int("observerMasterPort")?;
-    let master_port = u16::try_from(master_port.max(0))
-        .map_err(|_| s.error("observerMasterPort", Problem::NotAPort { value: master_port.to_string() }))?;
-    Ok(Observer {
-        writes_to_disk,
-        reconnect_delay_ms: s.property_long("observer.reconnectDelayMs", 0) as u64,
-        election_delay_ms: s.property_long("observer.election.DelayMs", 0) as u64,
-        master_port: Some(master_port).filter(|port| *port != 0),
-        master_bytes_max: s.property_int("observerMaster.sizeLimit", 0) as u64,
-    })
+/// Where followers serve observers, if they do.
+fn observer_master_port(s: &mut Settings) -> Result<Option<u16>, ConfigError> {
+    let port = s.int("observerMasterPort")?;
+    let port = u16::try_from(port.max(0))
+        .map_err(|_| s.error("observerMasterPort", Problem::NotAPort { value: port.to_string() }))?;
+    Ok(Some(port).filter(|port| *port != 0))
 }
 
 /// The version in the name of a dynamic configuration file: the hexadecimal number behind its last dot, or 0.

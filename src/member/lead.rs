@@ -158,6 +158,9 @@ impl Member {
                     );
                     self.show_config(step);
                     step.server.serve(step.now, Serving::Leading, Some(epoch.first()));
+                    if !self.settings.leader_serves {
+                        step.server.turn_clients_away();
+                    }
                     self.take_leaders_views(step);
                     self.elect(step, elector::Event::Server(election::Event::Synced { epoch: epoch.0 }));
                 }

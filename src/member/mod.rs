@@ -91,6 +91,11 @@ pub struct Settings {
     pub force_snap: bool,
     /// Transactions kept in memory for learners that are not far behind (`commitLogCount`).
     pub committed_log_max: usize,
+    /// `leaderServes`: a leader serves clients too.
+    pub leader_serves: bool,
+    /// A leader that still waits for a quorum gives up when a voter looks for one after this time
+    /// (`leader.maxTimeToWaitForEpoch`, ZOOKEEPER-3109).
+    pub epoch_wait_max: Option<Millis>,
     /// Where followers serve observers in the leader's place, and observers look for them (`observerMasterPort`).
     pub observer_master_port: Option<u16>,
     /// With `readonlymode.enabled`: how long to look before clients are served without a leader.
@@ -480,14 +485,26 @@ impl Member {
                     log::info!("A peer has a newer membership, version {:x}; {effect}", membership.version);
                     step.actions.push(Action::Membership(Box::new(self.views().clone())));
                 }
-                elector::Action::VoterLooks(sid) => match &self.role {
-                    Role::Connecting { leader, .. } if *leader == sid => {
-                        self.end_role(step, &format!("server {sid} looks for a leader itself"), false);
-                    }
-                    _ => log::debug!("Voter {sid} looks for a leader"),
-                },
+                elector::Action::VoterLooks(sid) => self.on_voter_looks(step, sid),
             }
         }
+    }
+
+    fn on_voter_looks(&mut self, step: &mut Step<'_>, sid: ServerId) {
+        let now = step.now.mono;
+        let why = match &self.role {
+            Role::Connecting { leader, .. } if *leader == sid => {
+                format!("server {sid} looks for a leader itself")
+            }
+            Role::Leading { leader, since }
+                if leader.serving().is_none()
+                    && self.settings.epoch_wait_max.is_some_and(|max| now >= *since + max) =>
+            {
+                format!("server {sid} still looks for a leader")
+            }
+            _ => return log::debug!("Voter {sid} looks for a leader"),
+        };
+        self.end_role(step, &why, false);
     }
 
     fn on_elected(

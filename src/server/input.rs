@@ -187,7 +187,7 @@ impl Server {
     fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8]) {
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
         let peer = client.peer;
-        if self.serving == Serving::No {
+        if self.serving == Serving::No || self.turns_away {
             log::debug!("Closed {peer}: not serving");
             return self.clients.close(conn, Close::Now);
         }

