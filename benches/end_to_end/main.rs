@@ -1,11 +1,12 @@
 //! How fast a server of ZooKeeper's protocol is, seen from outside.
 //!
 //! One thread drives any `host:port` that speaks the protocol, Serval or Java alike, and costs so little for
-//! each request that it is not what is measured. Three uses:
+//! each request that it is not what is measured. Four uses:
 //!
 //!     cargo bench --bench end_to_end -- --addr 127.0.0.1:2181 --workload get,set --sessions 1,8 --depth 1,64
 //!     cargo bench --bench end_to_end -- --compare           the table of the README
 //!     cargo bench --bench end_to_end -- --stall             steady writes while snapshots are taken
+//!     cargo bench --bench end_to_end -- --ensemble --compare     three servers, lost leaders, late followers
 //!
 //! Estimate to hold the numbers against: an unpipelined request costs each side a `recv`, a `send` and an
 //! `epoll_wait`, 5 to 7 us of kernel time, so 150 k/s are the most one core gives; with 64 requests in each
@@ -307,8 +308,38 @@ fn self_check() -> io::Result<()> {
     load::preload(addr, 3000, 100)?;
     check_loads(addr, &Workload::ALL.map(|(_, workload)| workload))?;
     server.stop()?;
+
+    let dir = tempfile::tempdir()?;
+    let moment = Duration::from_millis(100);
+    let comparison = Comparison {
+        kinds: vec![Kind::serval(Path::new(env!("CARGO_BIN_EXE_serval")))],
+        work_dir: dir.path().into(),
+        port: free_ports(ensemble::PORTS)?,
+        value_size: 100,
+        warm_up: Duration::ZERO,
+        time: moment,
+        rounds: 1,
+        nodes: 3000,
+        nodes_large: 0,
+        steady_rate: 0,
+        steady_time: moment,
+        snap_count: 100_000,
+    };
+    replicated::run(&comparison, &Faults { rounds: 1, behind: 1000, behind_rate: 1000 })?;
     println!("end_to_end: every load ran");
     Ok(())
+}
+
+/// The first of `n` ports in a row that nothing uses, below those that the kernel gives out.
+fn free_ports(n: u16) -> io::Result<u16> {
+    let mut first = 12_000 + (std::process::id() % 1000) as u16 * 16;
+    for _ in 0..100 {
+        if (first..first + n).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return Ok(first);
+        }
+        first = 12_000 + (first - 12_000 + 16) % 16_000;
+    }
+    Err(io::Error::other("no ports are free"))
 }
 
 fn check_loads(addr: SocketAddr, workloads: &[Workload]) -> io::Result<()> {

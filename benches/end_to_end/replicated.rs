@@ -256,17 +256,17 @@ fn catch_up(c: &Comparison, faults: &Faults, rival: &mut Rival<'_>) -> io::Resul
         let report = load.join().expect("the load does not panic")?;
         Ok((synced, report))
     })?;
-    let what = format!("follower {} transactions behind", count(faults.behind));
+    let late = format!("follower {} transactions behind", count(faults.behind));
     let column = &mut rival.column;
-    column.add(&format!("{what}, start of its process to synced"), "ms", Better::Less, millis(synced));
-    let what = format!("set, {}/s, meanwhile", count(faults.behind_rate));
+    column.add(&format!("{late}: start of its process to synced"), "ms", Better::Less, millis(synced));
+    let what = format!("{late}: {} sets/s meanwhile", count(faults.behind_rate));
     column.add(&what, "p99 ms", Better::Less, report.quantile(0.99) / 1000.0);
     column.add(&what, "longest stall ms", Better::Less, millis(report.stall));
     for (key, unit) in
         [("zk_max_turn_time_ms", "longest turn ms"), ("zk_slow_turn_count", "turns above 5 ms")]
     {
         if let Some(value) = compare::mntr(addr[0], key)? {
-            column.add("the leader's reactor meanwhile", unit, Better::Less, value);
+            column.add(&format!("{late}: the leader's reactor"), unit, Better::Less, value);
         }
     }
     Ok(())
