@@ -3,6 +3,7 @@
 use super::links::{Link, Piece};
 use super::{Action, LinkId, Member, Role, Step};
 use crate::ids::Zxid;
+use crate::metrics::BufferStats;
 use crate::quorum::election;
 use crate::quorum::elector;
 use crate::quorum::zab::leader::handler::LearnerId;
@@ -42,6 +43,7 @@ impl Member {
         step.actions.push(Action::Listen { addresses: self.quorum_addresses(self.settings.me) });
         let mut actions = Vec::new();
         let leader = Box::new(Leader::new(now, start, &mut actions));
+        self.proposal_sizes = BufferStats::default();
         self.role = Role::Leading { leader, since: now };
         self.carry_out_leader(step, actions);
     }
@@ -95,6 +97,10 @@ impl Member {
         let mut made = Vec::new();
         step.server.take_made(&mut made);
         for made in made {
+            if let Made::Txn(append) | Made::Reconfig { append, .. } = &made {
+                step.server.metrics.proposal_count += 1;
+                self.proposal_sizes.add(append.payload.len());
+            }
             let event = match made {
                 Made::Txn(append) => {
                     leader::Event::Propose(Entry { zxid: append.zxid, payload: append.payload })
@@ -150,11 +156,13 @@ impl Member {
                 leader::Action::Serve { epoch } => {
                     let Role::Leading { since, .. } = self.role else { return };
                     let now = step.now.mono;
+                    let without_leader_ms = now.millis_since(self.without_leader_since);
+                    step.server.metrics.unavailable_time.add_ms(without_leader_ms);
+                    step.server.metrics.leader_unavailable_time.add_ms(without_leader_ms);
                     log::info!(
-                        "LEADING in epoch {epoch} from {} on, {} ms after the election, {} ms without a leader",
+                        "LEADING in epoch {epoch} from {} on, {} ms after the election, {without_leader_ms} ms without a leader",
                         step.server.last_zxid(),
-                        now.millis_since(since),
-                        now.millis_since(self.without_leader_since)
+                        now.millis_since(since)
                     );
                     self.show_config(step);
                     step.server.serve(step.now, Serving::Leading, Some(epoch.first()));

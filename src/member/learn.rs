@@ -163,6 +163,11 @@ impl Member {
             at += len;
             let packet = Packet::from_leader(&packet)?;
             self.note_plan(&packet);
+            match packet {
+                Packet::Proposal(_) => step.server.metrics.learner_proposal_received_count += 1,
+                Packet::Commit { .. } => step.server.metrics.learner_commit_received_count += 1,
+                _ => {}
+            }
             if matches!(packet, Packet::Ping { .. }) {
                 for (session, timeout_ms) in step.server.take_touched() {
                     self.learn(step, learner::Event::Touched { session, timeout_ms });
@@ -209,8 +214,10 @@ impl Member {
         let mut synced = None;
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
-            let Role::Learning { link, leader, since, loading, .. } = &mut self.role else { return };
-            let (link, leader, since) = (*link, *leader, *since);
+            let Role::Learning { link, leader, observer, since, loading, .. } = &mut self.role else {
+                return;
+            };
+            let (link, leader, observer, since) = (*link, *leader, *observer, *since);
             match action {
                 learner::Action::Send(packet) => self.send(link, &packet),
                 learner::Action::PersistAcceptedEpoch(epoch) => {
@@ -255,11 +262,17 @@ impl Member {
                 learner::Action::Activate { zxid, designated } => self.activate(step, zxid, designated),
                 learner::Action::Serve { epoch, config } => {
                     let now = step.now.mono;
+                    let (sync_ms, without_leader_ms) =
+                        (now.millis_since(since), now.millis_since(self.without_leader_since));
+                    let metrics = &mut step.server.metrics;
+                    metrics.unavailable_time.add_ms(without_leader_ms);
+                    match observer {
+                        true => metrics.observer_sync_time.add_ms(sync_ms),
+                        false => metrics.follower_sync_time.add_ms(sync_ms),
+                    }
                     log::info!(
-                        "In step with server {leader} at {} in epoch {epoch}, {} ms after connecting, {} ms without a leader",
-                        step.server.last_zxid(),
-                        now.millis_since(since),
-                        now.millis_since(self.without_leader_since)
+                        "In step with server {leader} at {} in epoch {epoch}, {sync_ms} ms after connecting, {without_leader_ms} ms without a leader",
+                        step.server.last_zxid()
                     );
                     self.show_config(step);
                     step.server.serve(step.now, Serving::Learning, None);

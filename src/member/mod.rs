@@ -40,6 +40,7 @@ use self::learn::Loading;
 use self::links::Link;
 use crate::admin::views::Mode;
 use crate::ids::{ServerId, SessionId, Zxid};
+use crate::metrics::BufferStats;
 use crate::quorum::connections::{self, ConnId, Connections};
 use crate::quorum::election::{self, Election, Pace, PeerState};
 use crate::quorum::elector::{self, Elector};
@@ -274,6 +275,8 @@ pub struct Member {
     designated: Option<ServerId>,
     /// Set while this server is to hand its leadership over: until when it waits for a successor.
     handing_over: Option<Instant>,
+    /// Sizes of the proposals of this server's present or last reign.
+    proposal_sizes: BufferStats,
     /// When this server had a leader last, for the time without one.
     without_leader_since: Instant,
 }
@@ -321,6 +324,7 @@ impl Member {
             next_master: 0,
             designated: None,
             handing_over: None,
+            proposal_sizes: BufferStats::default(),
             without_leader_since: now.mono,
             settings,
         };
@@ -436,6 +440,11 @@ impl Member {
             Role::Leading { leader, .. } => Some(leader),
             _ => None,
         }
+    }
+
+    /// Sizes of the proposals that this server made as a leader.
+    pub fn proposal_sizes(&self) -> BufferStats {
+        self.proposal_sizes
     }
 
     /// The leader that this server follows or is, once it is in step.

@@ -161,7 +161,11 @@ impl Inspect for Inspector<'_> {
 
 impl Inspector<'_> {
     fn leader_gauges(&self, leader: &Leader) -> LeaderGauges {
-        let mut gauges = LeaderGauges { leader_uptime_ms: self.uptime_ms(), ..LeaderGauges::default() };
+        let mut gauges = LeaderGauges {
+            leader_uptime_ms: self.uptime_ms(),
+            proposal: self.member.map(Member::proposal_sizes).unwrap_or_default(),
+            ..LeaderGauges::default()
+        };
         let committed = leader.views().committed();
         for learner in leader.learners() {
             gauges.learners += 1;
