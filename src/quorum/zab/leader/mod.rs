@@ -309,12 +309,27 @@ pub struct Leader {
 impl Leader {
     /// The winner of an election. An ensemble of one is established as soon as its epochs are on disk.
     pub fn new(now: Instant, start: Start, actions: &mut Actions) -> Leader {
-        let mut leader = Leader {
-            phase: Phase::CollectingEpochs { since: now, here: BTreeSet::from([start.sid]) },
+        let phase = Phase::CollectingEpochs { since: now, here: BTreeSet::from([start.sid]) };
+        let epoch = Epoch(start.accepted_epoch.0.max(-1) + 1);
+        let mut leader = Leader::in_phase(phase, epoch, start);
+        leader.settle_epoch(actions);
+        leader
+    }
+
+    /// A follower in step with its leader in `start.current_epoch`, which serves observers from now on.
+    pub fn master(now: Instant, start: Start) -> Leader {
+        let half_tick = Millis(start.options.limits.tick_ms / 2);
+        let phase = Phase::Broadcasting { next_half_tick: now + half_tick, half_ticks: 0 };
+        Leader { master: true, ..Leader::in_phase(phase, start.current_epoch, start) }
+    }
+
+    fn in_phase(phase: Phase, epoch: Epoch, start: Start) -> Leader {
+        Leader {
+            phase,
             sid: start.sid,
             options: start.options,
             summary: Summary { current_epoch: start.current_epoch, last_zxid: start.last_zxid },
-            epoch: Epoch(start.accepted_epoch.0.max(-1) + 1),
+            epoch,
             views: Rc::new(start.views),
             learners: BTreeMap::new(),
             snap_next: BTreeSet::new(),
@@ -327,32 +342,6 @@ impl Leader {
             syncs: VecDeque::new(),
             retired: false,
             master: false,
-        };
-        leader.settle_epoch(actions);
-        leader
-    }
-
-    /// A follower in step with its leader in `start.current_epoch`, which serves observers from now on.
-    pub fn master(now: Instant, start: Start) -> Leader {
-        let half_tick = Millis(start.options.limits.tick_ms / 2);
-        Leader {
-            phase: Phase::Broadcasting { next_half_tick: now + half_tick, half_ticks: 0 },
-            sid: start.sid,
-            options: start.options,
-            summary: Summary { current_epoch: start.current_epoch, last_zxid: start.last_zxid },
-            epoch: start.current_epoch,
-            views: Rc::new(start.views),
-            learners: BTreeMap::new(),
-            snap_next: BTreeSet::new(),
-            anonymous: 0,
-            committed_log: start.committed_log,
-            last_committed: start.last_zxid,
-            last_proposed: start.last_zxid,
-            synced: start.last_zxid,
-            outstanding: VecDeque::new(),
-            syncs: VecDeque::new(),
-            retired: false,
-            master: true,
         }
     }
 
