@@ -676,9 +676,12 @@ impl Member {
 
     /// Writes are no longer taken; once everything is committed and a voter has all of it, that one is to lead.
     fn begin_hand_over(&mut self, step: &mut Step<'_>) {
-        if self.leader().is_some_and(|leader| leader.serving().is_some()) {
+        if let Some(leader) = self.leader().filter(|leader| leader.serving().is_some()) {
+            let now = step.now.mono;
+            // Without a transaction there is nothing by which a successor could be told: all of them vote.
+            let until = if leader.has_proposed() { now + HAND_OVER_MAX } else { now };
             step.server.pause_writes();
-            self.handing_over = Some(step.now.mono + HAND_OVER_MAX);
+            self.handing_over = Some(until);
         }
     }
 

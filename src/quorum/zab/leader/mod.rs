@@ -442,12 +442,23 @@ impl Leader {
 
     /// Who could lead in this server's place: the voter with the highest id of those that have all of its history, once
     /// everything proposed is committed.
+    ///
+    /// Nobody, while the epoch has no transaction: an ACK of NEWLEADER alone does not raise the last zxid of a voter that
+    /// came by DIFF, and those that came by SNAP would be ahead of it.
     pub fn successor(&self) -> Option<ServerId> {
         let in_step = |handler: &&Handler| {
             handler.stage == Stage::Serving && !handler.observer && handler.acked >= self.last_proposed
         };
+        if !self.has_proposed() {
+            return None;
+        }
         let voters = self.learners.values().filter(in_step).map(|handler| handler.sid);
         voters.filter(|sid| self.outstanding.is_empty() && self.views.committed().is_voter(*sid)).max()
+    }
+
+    /// Whether there is a transaction of this epoch.
+    pub fn has_proposed(&self) -> bool {
+        self.last_proposed.counter() > 0
     }
 
     /// The memberships that its proposals need, the newest included.

@@ -524,6 +524,19 @@ fn a_commit_takes_a_quorum_of_which_the_own_log_counts_when_synced() {
     assert_eq!(did, [to(L1, commit(z(2, 1))), leader::Action::Commit(entry(z(2, 1)))]);
 }
 
+/// One that came by DIFF still has its old last zxid then. Those that came by SNAP have the epoch's, and would not be
+/// led by it; seen as an ensemble that had no leader for as long as initLimit after a hand-over.
+#[test]
+fn nobody_succeeds_a_leader_whose_epoch_has_no_transaction() {
+    let mut ensemble = Ensemble::established();
+    assert_eq!(ensemble.machine.successor(), None);
+    ensemble.propose();
+    ensemble.hear(L1, ack(z(2, 1)));
+    assert_eq!(ensemble.machine.successor(), None, "it is not committed");
+    ensemble.event(leader::Event::LogSynced { through: z(2, 1) });
+    assert_eq!(ensemble.machine.successor(), Some(ServerId(1)));
+}
+
 /// 1291: a leader's own epochs were not on disk before others acted on them.
 #[test]
 fn zookeeper_1291_a_leaders_epochs_are_on_disk_before_they_are_spoken_of() {
