@@ -140,6 +140,7 @@ pub fn learner(bytes: &[u8]) {
         adopted: start.current_epoch,
         log: vec![LAST],
         synced: LAST,
+        history: LAST,
         image: None,
         new_leader: None,
         acked: None,
@@ -173,6 +174,8 @@ struct Server {
     /// From the last truncation or image on.
     log: Vec<Zxid>,
     synced: Zxid,
+    /// The end of the log when NEWLEADER came.
+    history: Zxid,
     /// Being loaded, or in memory and not on disk.
     image: Option<Zxid>,
     /// Has its ACK been sent?
@@ -202,6 +205,12 @@ impl Server {
                 }
             }
             160..=223 => match self.disk.pop_front() {
+                // The log has nothing at the cut: the one before it is the last.
+                Some(Disk::Truncate(to)) if op == 223 => {
+                    let last = Zxid(to.0.saturating_sub(1));
+                    (self.log, self.synced) = (vec![last], last);
+                    learner::Event::TruncatedShort { last }
+                }
                 Some(done) => self.done(done),
                 None => return Some(()),
             },
@@ -269,7 +278,7 @@ impl Server {
                 }
                 learner::Action::PersistCurrentEpoch(epoch) => {
                     assert_eq!(epoch, self.promised, "what is adopted was promised");
-                    assert!(self.image.is_none() && self.synced == self.end_of_log(), "history comes first");
+                    assert!(self.image.is_none() && self.synced >= self.history, "history comes first");
                     self.disk.push_back(Disk::Adopt(epoch));
                 }
                 learner::Action::Truncate { to } => {
@@ -297,6 +306,7 @@ impl Server {
                 }
                 learner::Action::SyncLog { through } => {
                     assert_eq!(through, self.end_of_log());
+                    self.history = through;
                     self.disk.push_back(Disk::Sync(through));
                 }
                 learner::Action::Commit(entry) => {
