@@ -167,8 +167,10 @@ class Checker:
         """The part of an epoch's unseen tail that the next leader stands on.
 
         Each later epoch up to one that is sure may have lost its tail, too. Of all combinations, the longest is taken
-        whose digest is that of the next sure record; those that end a session which goes on are no candidates.
+        whose digest is that of the next sure record; those that end a session which goes on are no candidates. What changes
+        nothing, like a request that failed, shows in no digest: so the longest that every server may have comes first.
         """
+        fallback = []
         tails, witness = [tail], []
         for entries, least in later:
             sure = [txn for txn in entries if txn.zxid <= max(least, 0)]
@@ -189,8 +191,15 @@ class Checker:
                 continue
             got = self.model.try_apply(chosen + witness)
             if got is not None and (digest is None or got == digest):
-                return tail[:lengths_[0]]
-        return []
+                fallback = fallback or tail[:lengths_[0]]
+                if all(self.may_have(log, txn.zxid) for txn in chosen for log in self.logs):
+                    return tail[:lengths_[0]]
+        return fallback
+
+    @staticmethod
+    def may_have(log, zxid):
+        """Whether a server has a transaction, in a log or below a snapshot."""
+        return log.kept or zxid in log.entries or zxid <= max(log.snapshots, default=-1)
 
     def advance(self, txns):
         """Leads the model through these transactions."""
@@ -462,7 +471,7 @@ class Checker:
                 if zxid not in self.by_zxid and (zxid > self.final or zxid > newest):
                     self.bad("server", "%s still has %r, which was never committed", log.name, log.entries[zxid][0][1])
             for zxid in self.by_zxid:
-                if zxid not in log.entries and zxid > newest:
+                if not self.may_have(log, zxid):
                     self.bad("server", "%s lacks %r", log.name, self.by_zxid[zxid])
 
     def check_sessions(self, all_ended):
