@@ -138,6 +138,9 @@ impl Member {
                     let through = self.serving_learners().map_or(Zxid::ZERO, Leader::last_committed);
                     self.stream(LinkId::of(learner), Piece::Image { through, cursor: None });
                 }
+                leader::Action::Locate { learner, .. } if self.log_is_broken => {
+                    answers.push(leader::Event::Located { learner, meeting: None });
+                }
                 leader::Action::Locate { learner, zxid } => {
                     step.actions.push(Action::Locate { link: LinkId::of(learner), zxid });
                 }

@@ -185,6 +185,9 @@ pub enum Action {
     },
     /// The tree is about to be replaced: give up a snapshot that is being written.
     ImageBegins,
+    /// The tree now has what nobody may ever commit. A snapshot that is being written would have some of it under a zxid
+    /// from before, and TRUNC would not know it for what it is: give it up.
+    AbandonSnapshot,
     /// Cut the log above the zxid, then write the tree as a snapshot, file and directory synced; then open the log
     /// behind it.
     SaveImage {
@@ -263,6 +266,8 @@ pub struct Member {
     unapplied: VecDeque<Entry>,
     /// Where the log is being cut for a leader.
     truncating_to: Option<Zxid>,
+    /// The log files have a gap: learners that are behind it are sent images.
+    log_is_broken: bool,
     /// Jobs of the helper whose end the next role must not see.
     jobs: usize,
     /// Who waits for the leader's answers, in the order of the questions: a learner of this observer master, or nobody
@@ -318,6 +323,7 @@ impl Member {
             synced: server.last_zxid(),
             unapplied: VecDeque::new(),
             truncating_to: None,
+            log_is_broken: false,
             jobs: 0,
             syncs: VecDeque::new(),
             revalidations: VecDeque::new(),
@@ -374,7 +380,12 @@ impl Member {
                 self.lead(step, leader::Event::Located { learner: link.learner(), meeting });
             }
             Event::LogPiece { link, entries, end } => self.on_log_piece(step, link, entries, end),
-            Event::LogBroken(link) => self.lead(step, leader::Event::LogBroken { learner: link.learner() }),
+            Event::LogBroken(link) => {
+                // The learner that it cost may be the one whose ACK makes a quorum: without it the next leader would be
+                // this server again, and would try the same again.
+                self.log_is_broken = true;
+                self.lead(step, leader::Event::LogBroken { learner: link.learner() });
+            }
             Event::HandOver => self.begin_hand_over(step),
             Event::Timeout => self.on_timeout(step),
         }
@@ -582,6 +593,9 @@ impl Member {
             return;
         }
         let applied = step.server.last_zxid();
+        if self.unapplied.back().is_some_and(|entry| entry.zxid > applied) {
+            step.actions.push(Action::AbandonSnapshot);
+        }
         for entry in mem::take(&mut self.unapplied) {
             if entry.zxid > applied {
                 step.server.apply_now(&entry.payload);

@@ -259,6 +259,7 @@ impl Reactor {
                 ensemble.snapshots_held = true;
                 self.snapshot.abandon(server, &self.helpers);
             }
+            Action::AbandonSnapshot => self.snapshot.abandon(server, &self.helpers),
             Action::SaveImage { through } => ensemble.closing = Some(Closing::ToSave { through }),
             Action::Locate { link, zxid } => self.helpers.history(HistoryJob::Locate { link, zxid }),
             Action::OpenLog { link, after, before } => {

@@ -21,12 +21,11 @@ pub fn of(server: &mut Server) -> String {
     let mut paths = vec![String::from("/")];
     while let Some(path) = paths.pop() {
         let Some(node) = tree.find(&path) else { continue };
-        let mut stat = tree.stat(node);
-        if path == "/zookeeper/config" {
-            // Each server writes it by itself when it begins to serve, as Java's do.
-            stat.mtime = 0;
+        // Each server writes `/zookeeper/config` for itself, as Java's do; it is no part of what is replicated.
+        if path != "/zookeeper/config" {
+            let acl = tree.acl(tree.acl_id(node));
+            line(format_args!("{path} {:?} {:?} {acl:?}", tree.stat(node), tree.data(node)));
         }
-        line(format_args!("{path} {stat:?} {:?} {:?}", tree.data(node), tree.acl(tree.acl_id(node))));
         let mut names: Vec<&str> = tree.children(node).collect();
         names.sort_unstable();
         paths.extend(names.iter().rev().map(|name| child(&path, name)));

@@ -45,6 +45,12 @@ pub enum Fault {
     DiskFull {
         node: usize,
     },
+    /// The power goes everywhere.
+    Blackout,
+    /// A leader is asked to let another one lead.
+    HandOver {
+        node: usize,
+    },
 }
 
 /// How often each of them happens: a weight, of the sum of all.
@@ -60,6 +66,8 @@ pub struct Faults {
     pub slow_disk: u64,
     pub clock_jump: u64,
     pub disk_full: u64,
+    pub blackout: u64,
+    pub hand_over: u64,
     /// In one of so many jobs of a helper thread the power goes; 0: in none.
     pub cut_job: u64,
     /// In one of so many jobs an operation of the disk fails; 0: in none.
@@ -78,6 +86,8 @@ impl Default for Faults {
             slow_disk: 2,
             clock_jump: 1,
             disk_full: 0,
+            blackout: 1,
+            hand_over: 1,
             cut_job: 600,
             fail_job: 0,
         }
@@ -97,13 +107,15 @@ impl Faults {
             slow_disk: 0,
             clock_jump: 0,
             disk_full: 0,
+            blackout: 0,
+            hand_over: 0,
             cut_job: 0,
             fail_job: 0,
         }
     }
 
-    /// The next thing to go wrong.
-    pub fn draw(&self, random: &mut Random, servers: usize) -> Option<Fault> {
+    /// The next thing to go wrong. Every other time it hits the leader, if there is one: that is where it hurts.
+    pub fn draw(&self, random: &mut Random, servers: usize, leader: Option<usize>) -> Option<Fault> {
         let weights = [
             self.crash,
             self.block,
@@ -113,6 +125,8 @@ impl Faults {
             self.slow_disk,
             self.clock_jump,
             self.disk_full,
+            self.blackout,
+            self.hand_over,
         ];
         let sum: u64 = weights.iter().sum();
         if sum == 0 {
@@ -124,7 +138,8 @@ impl Faults {
             at -= weights[kind];
             kind += 1;
         }
-        let node = random.below(servers as u64) as usize;
+        let any = random.below(servers as u64) as usize;
+        let node = leader.filter(|_| random.one_in(2)).unwrap_or(any);
         let other = (node + 1 + random.below(servers as u64 - 1) as usize) % servers;
         // Short ones go by unnoticed, long ones cost a leader its quorum.
         let longest = *random.pick(&[50, 500, 1500, 4000]);
@@ -137,7 +152,9 @@ impl Faults {
             4 => Fault::Pause { node, ms },
             5 => Fault::SlowDisk { node, factor: *random.pick(&[10, 100, 400]), ms },
             6 => Fault::ClockJump { node, ms: random.below(20_000_000) as i64 - 10_000_000 },
-            _ => Fault::DiskFull { node },
+            7 => Fault::DiskFull { node },
+            8 => Fault::Blackout,
+            _ => Fault::HandOver { node: leader.unwrap_or(node) },
         })
     }
 

@@ -31,4 +31,5 @@ pub mod trace;
 pub mod world;
 
 pub use faults::{Fault, Faults};
+pub use node::Sabotage;
 pub use world::{Failure, Report, SimOptions, World};

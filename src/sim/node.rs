@@ -54,6 +54,20 @@ pub struct Setup {
     pub piece: usize,
     /// `snapshotSizeFactor`; negative: learners are never sent the log files.
     pub log_share: f64,
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A defect that a shell can be given on purpose, to see that it is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Syncs of the log are reported and not done.
+    NoSync,
+    /// An image stands beside the old history instead of taking its place (B5).
+    OldLogUnderImage,
+    /// Epochs are reported as written and are not.
+    NoEpochs,
+    /// Snapshots go on while the tree gets what may never be committed (1549, B1).
+    DirtySnapshots,
 }
 
 /// Which helper thread does a job.
@@ -519,6 +533,8 @@ impl Shell {
                     self.snapshots_held = true;
                     self.abandon_snapshot();
                 }
+                Action::AbandonSnapshot if self.is(Sabotage::DirtySnapshots) => {}
+                Action::AbandonSnapshot => self.abandon_snapshot(),
                 Action::SaveImage { through } => {
                     self.log_closed = true;
                     self.closing = Some(Closing::ToSave { through });
@@ -551,6 +567,30 @@ impl Shell {
             self.log.roll();
             self.begin_snapshot(None);
         }
+    }
+
+    fn is(&self, sabotage: Sabotage) -> bool {
+        self.setup.sabotage == Some(sabotage)
+    }
+
+    /// Whether the next job of the thread of files is to load the state.
+    pub fn loads_next(&self) -> bool {
+        matches!(self.files.front(), Some(FileJob::Load { .. }))
+    }
+
+    /// Whether an epoch is about to be written.
+    pub fn writes_epoch_next(&self) -> bool {
+        matches!(self.syncs.front(), Some(SyncWork::Epoch(..)))
+    }
+
+    /// Whether a leader's image is being saved.
+    pub fn saves_image(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.image.is_some())
+    }
+
+    /// The end of its log.
+    pub fn log_end(&self) -> Zxid {
+        self.log_end
     }
 
     fn fail(&mut self, error: StorageError) {
@@ -615,6 +655,11 @@ impl Shell {
         }
     }
 
+    /// Another server shall lead, if this one does.
+    pub fn hand_over(&mut self, now: Now, turn: &mut Turn<'_>) {
+        self.tell(now, turn, Event::HandOver);
+    }
+
     /// A job of the lane has had its time: it is done now.
     pub fn work(&mut self, now: Now, turn: &mut Turn<'_>, lane: Lane) {
         self.runs[lane as usize] = false;
@@ -631,13 +676,18 @@ impl Shell {
     fn do_sync(&mut self, now: Now, turn: &mut Turn<'_>, work: SyncWork) -> Result<(), StorageError> {
         match work {
             SyncWork::Log(job) => {
-                let done = job.run(|| Duration::ZERO)?;
+                let through = match self.is(Sabotage::NoSync) {
+                    true => self.log.appended(),
+                    false => job.run(|| Duration::ZERO)?.through,
+                };
                 self.syncing = false;
-                self.tell(now, turn, Event::LogSynced { through: done.through });
+                self.tell(now, turn, Event::LogSynced { through });
                 self.prepare_segment();
             }
             SyncWork::Epoch(file, epoch) => {
-                file.write(&self.dirs, epoch)?;
+                if !self.is(Sabotage::NoEpochs) {
+                    file.write(&self.dirs, epoch)?;
+                }
                 self.tell(now, turn, Event::EpochPersisted(file));
             }
         }
@@ -672,8 +722,7 @@ impl Shell {
                 let Some((_, writer)) = self.writer.take_if(|(of, _)| *of == number) else { return Ok(()) };
                 let digest = digest.map(|digest| (zxid, digest));
                 match image {
-                    None => drop(writer.finish(digest, Some(zxid))?),
-                    Some(_) => {
+                    Some(_) if !self.is(Sabotage::OldLogUnderImage) => {
                         drop(replace_history(
                             &self.dirs,
                             &self.setup.load.files,
@@ -682,6 +731,7 @@ impl Shell {
                             Some(zxid),
                         )?);
                     }
+                    _ => drop(writer.finish(digest, Some(zxid))?),
                 }
                 let wanted = self.snapshot.take_if(|snapshot| snapshot.number == number);
                 if let Some(through) = wanted.and_then(|snapshot| snapshot.image) {

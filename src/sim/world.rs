@@ -13,7 +13,7 @@ use super::client::{Client, Habits, Happened, Want};
 use super::faults::{Fault, Faults};
 use super::history::History;
 use super::network::{Arrival, End, Network, Place, Port, Weather};
-use super::node::{Lane, Node, Order, Setup, Stop, Turn};
+use super::node::{Lane, Node, Order, Sabotage, Setup, Stop, Turn};
 use super::random::Random;
 use super::trace::Trace;
 use crate::auth::Auth;
@@ -55,6 +55,8 @@ pub struct SimOptions {
     pub snapshot_every: u64,
     /// `snapshotSizeFactor`; negative: learners are never sent the log files.
     pub log_share: f64,
+    /// A defect of every server's shell.
+    pub sabotage: Option<Sabotage>,
     /// Each event as a line.
     pub lines: Option<fn(&str)>,
 }
@@ -70,6 +72,7 @@ impl Default for SimOptions {
             committed_log_max: 20,
             snapshot_every: 60,
             log_share: 0.33,
+            sabotage: None,
             lines: None,
         }
     }
@@ -195,6 +198,7 @@ pub struct World {
     node_timers: Vec<u64>,
     client_timers: Vec<u64>,
     membership: Membership,
+    large: bool,
     storming: bool,
     crashes: u64,
     steps: u64,
@@ -208,12 +212,14 @@ impl World {
     pub fn new(seed: u64, options: SimOptions) -> World {
         let mut random = Random::new(seed);
         let delay_min_us = random.between(20, 300);
+        // Now and then a tree so large that its image is made in parts, while it changes.
+        let large = random.one_in(6);
         let weather = Weather {
             delay_min_us,
             delay_max_us: delay_min_us + *random.pick(&[100, 1000, 5000, 15_000]),
             straggler: *random.pick(&[0, 20, 100]),
-            room: *random.pick(&[600, 5000, 1 << 20, 1 << 20]),
-            piece_max: *random.pick(&[64, 1400, 65536]),
+            room: *random.pick(if large { &[50_000, 200_000] } else { &[600, 5000, 1 << 20, 1 << 20] }),
+            piece_max: *random.pick(if large { &[1400, 65536] } else { &[64, 1400] }),
         };
         let servers = options.voters + options.observers;
         let text: String = (1..=servers)
@@ -229,7 +235,7 @@ impl World {
             pipeline_max: random.between(1, 6) as usize,
             roots: 3,
             names: 4,
-            data_max: *random.pick(&[100, 2000]),
+            data_max: if large { 100_000 } else { *random.pick(&[100, 2000]) },
         };
         let clients =
             (0..options.clients).map(|name| Client::new(name, servers, habits, random.fork())).collect();
@@ -247,6 +253,7 @@ impl World {
             node_timers: vec![u64::MAX; servers],
             client_timers: vec![u64::MAX; options.clients],
             membership,
+            large,
             storming: true,
             crashes: 0,
             steps: 0,
@@ -289,13 +296,13 @@ impl World {
         }
         // Every client gets a session and its answers, and then rests.
         let end = self.now + HEALING_MAX;
-        let answers: Vec<u64> = self.clients.iter().map(|client| client.answers).collect();
-        self.run_while(end, |world| {
-            world.clients.iter().zip(&answers).any(|(client, before)| client.answers < before + 5)
-        })?;
-        if let Some(client) =
-            self.clients.iter().zip(&answers).position(|(client, before)| client.answers < before + 5)
-        {
+        let wanted: Vec<u64> =
+            self.clients.iter().map(|client| if client.quiet { 0 } else { client.answers + 5 }).collect();
+        let unserved = |world: &World| {
+            world.clients.iter().zip(&wanted).position(|(client, wanted)| client.answers < *wanted)
+        };
+        self.run_while(end, |world| unserved(world).is_some())?;
+        if let Some(client) = unserved(self) {
             return Err(
                 self.failure(format!("client {client} is not served without faults: {}", self.roles()))
             );
@@ -394,12 +401,13 @@ impl World {
                     return;
                 }
                 self.trace.note(self.now, "work", &[node as u64, lane as u64]);
-                if self.storming && self.nodes[node].paused_until <= self.now {
-                    self.perhaps_break_job(node);
-                }
+                let awake = self.nodes[node].paused_until <= self.now;
+                let broken = self.storming && awake && self.perhaps_break_job(node);
                 self.with_node(node, Happens::Work { node, life, lane }, |shell, now, turn| {
                     shell.work(now, turn, lane);
-                    shell.disk.spare();
+                    if broken {
+                        shell.disk.spare();
+                    }
                 });
             }
             Happens::NextFault => {
@@ -734,9 +742,10 @@ impl World {
                 newest_max: self.options.committed_log_max,
             },
             snapshot_every: self.options.snapshot_every,
-            slice: 600,
+            slice: if self.large { 30_000 } else { 600 },
             piece: 2000,
             log_share: self.options.log_share,
+            sabotage: self.options.sabotage,
         }
     }
 
@@ -887,7 +896,8 @@ impl World {
 
     fn next_fault(&mut self) {
         let servers = self.nodes.len();
-        let Some(fault) = self.options.faults.draw(&mut self.random, servers) else { return };
+        let leader = self.leader();
+        let Some(fault) = self.options.faults.draw(&mut self.random, servers, leader) else { return };
         self.inflict(fault);
     }
 
@@ -931,6 +941,21 @@ impl World {
                 self.at(at, Happens::Mend(Fault::SlowDisk { node, factor, ms }));
             }
             Fault::ClockJump { node, ms } => self.nodes[node].skew_ms += ms,
+            Fault::Blackout => {
+                for node in
+                    (0..self.nodes.len()).filter(|node| self.nodes[*node].shell.is_some()).collect::<Vec<_>>()
+                {
+                    self.crash(node, true);
+                }
+            }
+            Fault::HandOver { node } => {
+                if self.nodes[node].paused_until <= self.now {
+                    let life = self.nodes[node].life;
+                    self.with_node(node, Happens::NodeTimer { node, life }, |shell, now, turn| {
+                        shell.hand_over(now, turn)
+                    });
+                }
+            }
             Fault::DiskFull { node } => self.nodes[node].disk.limit_space(self.random.below(40_000)),
         }
     }
@@ -956,14 +981,17 @@ impl World {
     }
 
     /// The power may go, or the disk fail, in the middle of a job.
-    fn perhaps_break_job(&mut self, node: usize) {
+    fn perhaps_break_job(&mut self, node: usize) -> bool {
         let faults = &self.options.faults;
-        let Some(shell) = &self.nodes[node].shell else { return };
+        let Some(shell) = &self.nodes[node].shell else { return false };
         if faults.cut_job > 0 && self.random.one_in(faults.cut_job) {
             shell.disk.cut_after(self.random.below(12) as u32);
         } else if faults.fail_job > 0 && self.random.one_in(faults.fail_job) {
             shell.disk.fail_after(self.random.below(6) as u32);
+        } else {
+            return false;
         }
+        true
     }
 
     /// The leader that serves, if one does.

@@ -75,8 +75,12 @@ impl History {
     }
 
     /// Is it worth looking into the log files for this learner? Only row 4 asks them.
+    ///
+    /// Not if the committed log is empty and `last` names an epoch (a snapshot was taken between an election and its first
+    /// transaction): then no file can show that it ends where this server's history does.
     pub fn asks_files(&self, learner: Zxid) -> bool {
-        !self.force_snap && learner != self.last && learner < self.bounds().0
+        let end_is_a_record = self.window.is_some() || !epoch_only(self.last);
+        !self.force_snap && end_is_a_record && learner != self.last && learner < self.bounds().0
     }
 }
 
