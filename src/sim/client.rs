@@ -310,7 +310,7 @@ impl Client {
             0 => self.random.below(self.habits.data_max + 1),
             _ => self.random.below(24),
         };
-        let byte = self.random.next() as u8;
+        let byte = self.random.number() as u8;
         (0..len).map(|at| byte ^ at as u8).collect()
     }
 

@@ -19,7 +19,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::model::{Model, Write, Znode};
-use crate::ids::{ServerId, SessionId, Zxid};
+use crate::ids::{ServerId, Zxid};
 use crate::wire::error::ErrorCode;
 use crate::wire::txn::{CreateKind, LoggedTxn, Txn};
 
@@ -113,11 +113,6 @@ impl History {
             let other = other.leader;
             self.fail(format_args!("epoch {epoch} has two leaders, {other} and then {leader}"));
         }
-        if let Some((last, _)) = self.reigns.last_key_value().filter(|(last, _)| **last > epoch) {
-            let last = *last;
-            // Not wrong in itself: an old leader may be established late. But nobody may be behind it any more.
-            let _ = last;
-        }
         self.reigns.insert(epoch, Reign { leader, base });
     }
 
@@ -209,7 +204,7 @@ impl History {
         let logged = LoggedTxn::decode(&payload, usize::MAX).expect("decoded when it was proposed");
         let key = (logged.header.session.0, logged.header.cxid);
         if let Some(writes) = self.asked.get(&key) {
-            if let Err(why) = self.is_what_was_asked(logged.header.session, writes, &logged.txn) {
+            if let Err(why) = self.is_what_was_asked(writes, &logged.txn) {
                 self.fail(format_args!("transaction {zxid} of session {}: {why}", logged.header.session));
             }
             if !self.done.insert(key) {
@@ -225,7 +220,7 @@ impl History {
         self.committed.push(zxid);
     }
 
-    fn is_what_was_asked(&self, session: SessionId, writes: &[Write], txn: &Txn<'_>) -> Result<(), String> {
+    fn is_what_was_asked(&self, writes: &[Write], txn: &Txn<'_>) -> Result<(), String> {
         let failed = match txn {
             Txn::Error { code } => Some(*code),
             Txn::Multi(parts) => parts.iter().find_map(|part| match part {
@@ -234,7 +229,7 @@ impl History {
             }),
             _ => None,
         };
-        let due = self.model.outcome(session.0, writes);
+        let due = self.model.outcome(writes);
         match (failed, due) {
             // The session may be on its way out or to another server, which the history does not say.
             (Some(code), _) if code == ErrorCode::SessionExpired.code() => return Ok(()),

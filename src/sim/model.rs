@@ -41,10 +41,13 @@ pub enum Write {
     Check { path: String, version: i32 },
 }
 
+/// A path's znode, each time that it changed, and `None` where it went away.
+type Versions = Vec<(Zxid, Option<Rc<Znode>>)>;
+
 #[derive(Default)]
 pub struct Model {
     nodes: BTreeMap<String, Znode>,
-    versions: BTreeMap<String, Vec<(Zxid, Option<Rc<Znode>>)>>,
+    versions: BTreeMap<String, Versions>,
     changes: BTreeMap<String, Vec<(Zxid, EventType)>>,
     pub sessions: BTreeMap<i64, Session>,
     ephemerals: BTreeMap<i64, BTreeSet<String>>,
@@ -93,7 +96,7 @@ impl Model {
     }
 
     /// What a write of a live session would be answered now.
-    pub fn outcome(&self, session: i64, writes: &[Write]) -> Outcome {
+    pub fn outcome(&self, writes: &[Write]) -> Outcome {
         // A multi sees its own earlier parts: what they make and delete is tried on a copy of the few nodes it touches.
         let mut made: BTreeMap<String, Option<(i32, i32, bool)>> = BTreeMap::new();
         let mut children: BTreeMap<String, i32> = BTreeMap::new();
@@ -129,7 +132,6 @@ impl Model {
                     let Write::Create { ephemeral, .. } = write else { unreachable!("matched above") };
                     children.insert(path.clone(), 0);
                     made.insert(path, Some((0, 0, *ephemeral)));
-                    let _ = session;
                 }
                 Write::Delete { path, version } => {
                     let Some((now, count, _)) = seen(path, &made) else { return Err(ErrorCode::NoNode) };

@@ -219,13 +219,13 @@ impl Network {
         let number = end.0 >> 1;
         let Some(connection) = self.connections.get_mut(&number) else { return Vec::new() };
         let mut told = Vec::new();
-        for side in 0..2 {
+        for (side, at) in at.into_iter().enumerate() {
             let flow = &mut connection.flows[side];
             // The arrivals that are due find one piece between them, which is the end.
             flow.pieces.clear();
             flow.pieces.push_back(Arrival::Closed);
             if connection.open[1 - side] {
-                told.push((End(number << 1 | (1 - side as u64)), at[side]));
+                told.push((End(number << 1 | (1 - side as u64)), at));
             }
         }
         told

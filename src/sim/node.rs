@@ -66,8 +66,6 @@ pub enum Sabotage {
     OldLogUnderImage,
     /// Epochs are reported as written and are not.
     NoEpochs,
-    /// Snapshots go on while the tree gets what may never be committed (1549, B1).
-    DirtySnapshots,
 }
 
 /// Which helper thread does a job.
@@ -272,7 +270,6 @@ pub struct Shell {
 }
 
 impl Shell {
-    #[expect(clippy::too_many_arguments, reason = "all of a life's beginning in one place")]
     fn start(
         now: Now,
         turn: &mut Turn<'_>,
@@ -533,7 +530,6 @@ impl Shell {
                     self.snapshots_held = true;
                     self.abandon_snapshot();
                 }
-                Action::AbandonSnapshot if self.is(Sabotage::DirtySnapshots) => {}
                 Action::AbandonSnapshot => self.abandon_snapshot(),
                 Action::SaveImage { through } => {
                     self.log_closed = true;
