@@ -86,8 +86,8 @@ impl Member {
             new.to_string().replace('\n', ", ")
         );
         step.server.set_config(step.now, &new.to_string(), new.version);
-        let role_changed =
-            old.role_of(me) != views.role_of(me) || old.committed().is_voter(me) != new.is_voter(me);
+        // Who is in no list follows all the same, and is not disturbed by losing its vote or getting one.
+        let role_changed = old.role_of(me) != views.role_of(me);
         let leader_changed = match (self.leader_id(), designated) {
             (Some(leader), Some(designated)) => leader != designated.leader,
             (Some(leader), None) => {
