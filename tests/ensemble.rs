@@ -91,8 +91,9 @@ impl Ensemble {
             let data = dir.path().join(format!("data{id}"));
             fs::create_dir(&data).expect("a directory");
             fs::write(data.join("myid"), format!("{id}\n")).expect("myid");
+            // Nothing here may need a time-out, so these are longer than anybody waits.
             let config = format!(
-                "tickTime=1000\ninitLimit=20\nsyncLimit=20\ndataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\n\
+                "tickTime=1000\ninitLimit=1000\nsyncLimit=1000\ndataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\n\
                  admin.enableServer=false\npreAllocSize=64\n{servers}",
                 data.display()
             );

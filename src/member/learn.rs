@@ -241,7 +241,8 @@ impl Member {
                 }
                 learner::Action::Append(entry) => self.append(step, entry),
                 learner::Action::SyncLog { through } => {
-                    if self.synced >= through {
+                    // One that led and made nothing has the epoch as its last zxid, and no record of it to sync.
+                    if self.synced >= through.min(self.appended) {
                         synced = Some(through);
                     }
                 }
@@ -275,7 +276,11 @@ impl Member {
                         step.server.last_zxid()
                     );
                     self.show_config(step);
-                    step.server.serve(step.now, Serving::Learning, None);
+                    // As the leader does. In Java only that one does, so until the first transaction of an epoch its
+                    // followers are behind it: they refuse its clients, and cannot be elected in its place.
+                    let first = epoch.first();
+                    let from = (step.server.last_zxid() < first).then_some(first);
+                    step.server.serve(step.now, Serving::Learning, from);
                     self.elect(step, elector::Event::Server(election::Event::Synced { epoch: epoch.0 }));
                     self.begin_to_serve_observers(step);
                     if let Some(config) = config {
