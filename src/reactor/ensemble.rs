@@ -23,6 +23,7 @@ use crate::ids::{ServerId, Zxid};
 use crate::member::{Action, Event, LinkId, Member};
 use crate::quorum::election::PeerState;
 use crate::quorum::views::Views;
+use crate::quorum::zab::leader::Leader;
 use crate::server::{Server, Serving};
 use crate::state::State;
 use crate::storage::{EpochFile, Piece};
@@ -363,8 +364,10 @@ impl Reactor {
     /// SIGTERM. A leader hands over first, so that its ensemble need not find out that it is gone.
     pub(super) fn begin_to_stop(&mut self, now: Now) {
         let leads = self.server.serving() == Serving::Leading;
+        // Without a transaction in its epoch no successor is known, and nobody writes: the others vote when it is gone.
+        let may_hand_over = |member: &Member| leads && member.leader().is_some_and(Leader::has_proposed);
         match &mut self.ensemble {
-            Some(ensemble) if leads && ensemble.stop_by.is_none() => {
+            Some(ensemble) if may_hand_over(&ensemble.member) && ensemble.stop_by.is_none() => {
                 ensemble.stop_by = Some(now.mono + STOP_MAX);
                 self.tell(Event::HandOver);
             }
