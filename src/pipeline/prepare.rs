@@ -349,6 +349,16 @@ impl<'w> Draft<'_, 'w> {
         let text = planned.as_ref().map_err(|error| *error)?;
         let node = self.node(CONFIG)?;
         self.check_acl(&node, perms::WRITE)?;
+        if text.len() > self.rules.record_max / 2 {
+            // What is too long for the log becomes an error there, and by then the membership counts as proposed.
+            return Err(ErrorCode::MarshallingError);
+        }
+        let mut changed = node.clone();
+        changed.stat.version = -1;
+        changed.stat.mzxid = self.zxid.0;
+        changed.stat.mtime = self.time;
+        changed.data_len = text.len() as u32;
+        self.outstanding.put(self.zxid, CONFIG, Some(&node), Some(changed));
         Ok(Txn::Reconfig { path: Cow::Borrowed(CONFIG), data: Some(text.as_bytes()), version: -1 })
     }
 
