@@ -58,7 +58,7 @@ impl<'a> Program<'a> {
         Some(bytes)
     }
 
-    fn from_leader(&mut self, op: u8) -> Option<Packet> {
+    fn packet_from_leader(&mut self, op: u8) -> Option<Packet> {
         Some(match op {
             0 => {
                 Packet::LeaderInfo { epoch: Epoch(self.zxid()?.epoch()), protocol_version: PROTOCOL_VERSION }
@@ -83,7 +83,7 @@ impl<'a> Program<'a> {
         })
     }
 
-    fn from_learner(&mut self, op: u8) -> Option<Packet> {
+    fn packet_from_learner(&mut self, op: u8) -> Option<Packet> {
         Some(match op {
             0 | 1 => {
                 let sid = self.byte()?;
@@ -195,7 +195,7 @@ impl Server {
                 if self.disk.iter().any(|op| matches!(op, Disk::Load(_))) && op & 1 == 0 {
                     learner::Event::ImageBytes
                 } else {
-                    match program.from_leader(op % 16) {
+                    match program.packet_from_leader(op % 16) {
                         Some(packet) => {
                             self.heard += 1;
                             learner::Event::Packet(packet)
@@ -427,7 +427,7 @@ impl Ensemble {
         let learner = self.learners.keys().nth(among).copied();
         let event = match (op, learner) {
             (0..=127, Some(learner)) => {
-                let Some(packet) = program.from_learner(op % 8) else {
+                let Some(packet) = program.packet_from_learner(op % 8) else {
                     return (!program.0.is_empty()).then_some(());
                 };
                 self.note(learner, &packet);
