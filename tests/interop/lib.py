@@ -10,6 +10,7 @@ Every suite takes the server to test from the environment, so that it can be pro
 import glob
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -302,13 +303,20 @@ class Reader:
 
 
 class Raw:
-    """A blocking client that can pipeline, leave its session open, and be dropped like a crashed process."""
+    """A blocking client that can pipeline, leave its session open, and be dropped like a crashed process.
+
+    While it waits for a reply it pings, as every client does: Java up to 3.8.0 can go to sleep over requests that are in its queue,
+    until the next one wakes it (ZOOKEEPER-4537).
+    """
+
+    PING, PING_EVERY = -2, 2.0
 
     def __init__(self, port, timeout=600000, session=(0, b"\0" * 16), seen=0, patience=60, read_only=False):
         self.socket = socket.create_connection((HOSTS.get(port, "127.0.0.1"), port), min(10, patience))
         self.socket.settimeout(patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input, self.xid, self.zxid, self.events = b"", 0, 0, []
+        self.patience, self.pings = patience, 0
         self._send(struct.pack(">iqiq", 0, seen, timeout, session[0]) + buffer_(session[1])
                    + struct.pack(">?", read_only))
         reply = Reader(self._frame())
@@ -333,6 +341,16 @@ class Raw:
                 raise EOFError("connection closed by the server")
             self.input += part
 
+    def _wait(self):
+        """Until something arrives, or patience ends."""
+        end = time.monotonic() + self.patience
+        while not self.input and not select.select([self.socket], [], [], min(self.PING_EVERY, self.patience))[0]:
+            if time.monotonic() >= end:
+                raise TimeoutError("nothing from the server for %s s" % self.patience)
+            if not self.pings:
+                self.pings += 1
+                self._send(struct.pack(">ii", self.PING, 11))
+
     def send(self, op, body, xid=None):
         """Sends a request without waiting; `receive` brings the replies in the same order."""
         if xid is None:
@@ -344,6 +362,7 @@ class Raw:
     def receive(self):
         """The next reply that is no watch event, as (xid, error code, body)."""
         while True:
+            self._wait()
             frame = self._frame()
             xid, zxid, error = struct.unpack_from(">iqi", frame)
             if xid == -1:
@@ -352,6 +371,9 @@ class Raw:
                 continue
             if zxid > 0:
                 self.zxid = zxid
+            if xid == self.PING and self.pings:
+                self.pings -= 1
+                continue
             return xid, error, frame[16:]
 
     def call(self, op, body, xid=None):
