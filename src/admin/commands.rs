@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ensemble;
 use super::http::{Method, Request, Response, Status};
 use super::java::HostPort;
 use super::json::Json;
@@ -119,14 +120,10 @@ const COMMANDS: &[Command] = &[
         run.put("read_only", Json::Bool(read_only));
     }),
     read("last_snapshot", &["lsnp"], last_snapshot),
-    // What a leader or follower says comes with the ensemble; this is what the others say.
-    read("leader", &["lead"], |run| run.put("error", Json::text("server is not initialized"))),
+    read("leader", &["lead"], ensemble::leader),
     read("monitor", &["mntr"], monitor_values),
-    read("observer_connection_stat_reset", &["orst"], |_| {}),
-    read("observers", &["obsr"], |run| {
-        run.put("synced_observers", Json::Int(0));
-        run.put("observers", Json::list([]));
-    }),
+    read("observer_connection_stat_reset", &["orst"], |run| run.server.reset_observer_stats()),
+    read("observers", &["obsr"], ensemble::observers),
     guarded("restore", &["rest"], Access::GuardedWrite),
     read("ruok", &[], |_| {}),
     read("server_stats", &["srvr"], server_stats),
@@ -142,30 +139,27 @@ const COMMANDS: &[Command] = &[
             run.put(&name, Json::Text(value));
         }
     }),
-    read("voting_view", &[], |run| run.put("current_config", Json::object::<String>([]))),
+    read("voting_view", &[], ensemble::voting_view),
     read("watch_summary", &["wchs"], watch_summary),
     read("watches", &["wchc"], watches),
     read("watches_by_path", &["wchp"], watches_by_path),
-    always("zabstate", &[], |run| {
-        run.put("voting", Json::Bool(false));
-        run.put("zabstate", Json::text(""));
-    }),
+    always("zabstate", &[], ensemble::zab_state),
 ];
 
 /// A command at work.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     request: &'a Request<'a>,
-    server: &'a mut dyn Inspect,
+    pub server: &'a mut dyn Inspect,
     fields: Vec<(String, Json)>,
     status: Status,
 }
 
 impl Run<'_> {
-    fn put(&mut self, name: &str, value: Json) {
+    pub fn put(&mut self, name: &str, value: Json) {
         self.fields.push((name.to_string(), value));
     }
 
-    fn view(&self) -> Option<ServerView> {
+    pub fn view(&self) -> Option<ServerView> {
         self.server.server()
     }
 

@@ -4,6 +4,7 @@
 //! clock, no file. [`words`] answers on the client port, [`prometheus`] and [`commands`] through the small HTTP of [`http`].
 
 pub mod commands;
+mod ensemble;
 pub mod http;
 pub mod java;
 mod json;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::java::Double;
-use super::views::ServerView;
+use super::views::{Mode, ServerView};
 use crate::metrics::{
     Distribution, GAUGES, Kind, Metrics, Number, Origin, Sample, Series, gauge_sets, round4,
 };
@@ -33,6 +33,12 @@ impl fmt::Display for Value {
 pub fn values(view: &ServerView, metrics: &Metrics, emit: &mut dyn FnMut(&str, Value)) {
     emit("version", Value::Text(version::compatible()));
     emit("server_state", Value::Text(view.mode.name().to_string()));
+    if let Some(state) = peer_state(view.mode) {
+        emit("peer_state", Value::Text(state.to_string()));
+    }
+    if let Some(master) = view.learner_master {
+        emit("observer_master_id", Value::Number(Number::Int(master.0)));
+    }
     for gauge in GAUGES {
         if let Some(number) = (gauge.read)(&view.gauges, metrics) {
             emit(gauge.name, Value::Number(number));
@@ -45,6 +51,16 @@ pub fn values(view: &ServerView, metrics: &Metrics, emit: &mut dyn FnMut(&str, V
     }
     for series in metrics.series() {
         emit_series(&series, emit);
+    }
+}
+
+/// A member of an ensemble answers only once it is in step, which Java calls "broadcast".
+fn peer_state(mode: Mode) -> Option<&'static str> {
+    match mode {
+        Mode::Leader => Some("leading - broadcast"),
+        Mode::Follower => Some("following - broadcast"),
+        Mode::Observer => Some("observing - broadcast"),
+        Mode::Standalone | Mode::ReadOnly => None,
     }
 }
 

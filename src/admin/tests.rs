@@ -12,10 +12,11 @@ use super::http::{self, Method, Request, Response, Step};
 use super::views::*;
 use super::words::{self, Whitelist, Word};
 use super::{commands, prometheus};
-use crate::ids::{SessionId, Xid, Zxid};
+use crate::ids::{ServerId, SessionId, Xid, Zxid};
 use crate::metrics::{BufferStats, Gauges, LeaderGauges, Metrics, Origin, QuotaGauges};
 use crate::time::WallMillis;
 use crate::version;
+use crate::wire::address::HostPort;
 
 const WORDS_AND_COMMANDS: &str = include_str!("../../tests/data/admin/java-3.9.4.txt");
 const METRICS: &str = include_str!("../../tests/data/admin/java-3.9.4-metrics.txt");
@@ -59,6 +60,7 @@ struct Fixture {
     metrics: Metrics,
     mode: Option<Mode>,
     leader: Option<LeaderGauges>,
+    local_sessions: bool,
     trace_mask: i64,
     connections_reset: bool,
 }
@@ -81,7 +83,8 @@ fn fixture() -> Fixture {
     for path in ["/a", "/b/c", "/zookeeper/quota"] {
         metrics.write_of(path, 5);
     }
-    Fixture { metrics, mode: Some(Mode::Standalone), leader: None, trace_mask: 306, connections_reset: false }
+    let mode = Some(Mode::Standalone);
+    Fixture { metrics, mode, leader: None, local_sessions: false, trace_mask: 306, connections_reset: false }
 }
 
 impl Fixture {
@@ -147,7 +150,8 @@ impl Inspect for Fixture {
             leader: self.leader.clone(),
             ..Gauges::default()
         };
-        Some(ServerView { mode: self.mode?, zxid: Zxid(0xd2), gauges })
+        let learner_master = (self.mode? == Mode::Observer).then_some(ServerId(3));
+        Some(ServerView { mode: self.mode?, zxid: Zxid(0xd2), gauges, learner_master })
     }
 
     fn metrics(&self) -> &Metrics {
@@ -204,7 +208,10 @@ impl Inspect for Fixture {
             },
         ];
         let sessions = vec![Deadline { at: AT, at_mono_ms: 3_132_000, members: vec![FIRST, SECOND] }];
-        SessionsView { sessions, connections }
+        let learns = matches!(self.mode, Some(Mode::Follower | Mode::Observer));
+        let learned = learns.then(|| vec![(FIRST, 10_000), (SECOND, 4000)]);
+        let sessions = if learns { Vec::new() } else { sessions };
+        SessionsView { sessions, learned, local: self.local_sessions.then(Vec::new), connections }
     }
 
     fn ephemerals(&self) -> Vec<(SessionId, Vec<String>)> {
@@ -214,6 +221,34 @@ impl Inspect for Fixture {
     fn watches(&self) -> Vec<WatchView> {
         let watch = |session, path: &str| WatchView { session, path: path.to_string() };
         vec![watch(SECOND, "/nope"), watch(SECOND, "/a"), watch(FIRST, "/a")]
+    }
+
+    fn ensemble(&self) -> Option<EnsembleView> {
+        let at = |port| vec![HostPort::parse(&format!("127.0.0.1:{port}")).expect("an address")];
+        let member = |id: i64, port| MemberView {
+            id: ServerId(id),
+            quorum: at(port),
+            election: at(port + 10),
+            client: at(port - 10).pop(),
+            votes: id < 4,
+        };
+        let observer = ObserverView {
+            peer: Some(([127, 0, 0, 1], 51400).into()),
+            id: ServerId(4),
+            established: AT,
+            queued: 0,
+            queued_bytes: 0,
+            received: 9,
+            sent: 12,
+            requests: 1,
+            last_zxid: Zxid(0xd2),
+        };
+        (!matches!(self.mode?, Mode::Standalone | Mode::ReadOnly)).then(|| EnsembleView {
+            leader: ServerId(3),
+            me: if self.mode == Some(Mode::Leader) { member(3, 22123) } else { member(4, 22124) },
+            voters: vec![member(1, 22121), member(3, 22123)],
+            observers: vec![observer],
+        })
     }
 
     fn watch_summary(&self) -> WatchSummary {
@@ -243,6 +278,8 @@ impl Inspect for Fixture {
     fn reset_connection_stats(&mut self) {
         self.connections_reset = true;
     }
+
+    fn reset_observer_stats(&mut self) {}
 }
 
 #[test]
@@ -502,6 +539,69 @@ fn a_read_only_server_says_so_and_a_leader_shows_its_proposals() {
     assert!(server.word("srvr").ends_with("Node count: 13\nProposal sizes last/min/max: 54/48/87\n"));
     assert!(server.word("mntr").contains("zk_synced_followers\t0\n"));
     assert!(!fixture().word("mntr").contains("zk_synced_followers"));
+}
+
+#[test]
+fn members_of_an_ensemble_list_sessions_as_they_know_them() {
+    let first_lines = |mode, local| {
+        let text = Fixture { mode: Some(mode), local_sessions: local, ..fixture() }.word("dump");
+        let sessions = text.split("ephemeral nodes dump").next().expect("the part before it");
+        sessions.lines().skip(1).filter(|line| !line.contains("expire at")).collect::<Vec<_>>().join("|")
+    };
+    let ids = "\t0x100002f9ad300|\t0x100002f9ad301";
+    assert_eq!(first_lines(Mode::Leader, false), format!("Session Sets (1)/(2):|{ids}"));
+    let local = "Local Session Sets (0)/(0):";
+    assert_eq!(first_lines(Mode::Leader, true), format!("{local}|Global Session Sets (1)/(2):|{ids}"));
+    let learned = "Global Sessions(2):|0x100002f9ad300\t10000ms|0x100002f9ad301\t4000ms";
+    assert_eq!(first_lines(Mode::Follower, false), learned);
+    assert_eq!(first_lines(Mode::Observer, true), format!("{local}|{learned}"));
+}
+
+#[test]
+fn commands_about_the_ensemble_answer_by_role() {
+    let ask = |mode, command: &str| {
+        let server = &mut Fixture { mode: Some(mode), ..fixture() };
+        let body = server.command(&format!("/commands/{command}")).body;
+        body.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let nobody = "{ \"error\" : \"server is not initialized\", \"command\" : \"leader\" }";
+    assert_eq!(
+        (ask(Mode::Standalone, "lead").as_str(), ask(Mode::ReadOnly, "lead").as_str()),
+        (nobody, nobody)
+    );
+    let led = |me| {
+        format!("{{ \"is_leader\" : {me}, \"leader_id\" : 3, \"leader_ip\" : \"127.0.0.1\", \"command\"")
+    };
+    assert!(ask(Mode::Leader, "leader").starts_with(&led(true)));
+    assert!(ask(Mode::Observer, "leader").starts_with(&led(false)));
+
+    let one = "\"3\" : { \"server_addresses\" : [ \"127.0.0.1:22123\" ], \"election_addresses\" : [ \"127.0.0.1:22133\" ], \
+               \"client_address\" : \"127.0.0.1:22113\", \"learner_type\" : \"participant\" }";
+    assert!(ask(Mode::Follower, "voting_view").contains(one), "{}", ask(Mode::Follower, "voting_view"));
+    assert!(ask(Mode::Standalone, "voting_view").starts_with("{ \"current_config\" : { }"));
+
+    let state = ask(Mode::Leader, "zabstate");
+    assert!(
+        state.starts_with("{ \"myid\" : 3, \"is_leader\" : true, \"quorum_address\" : { \"empty\" : false,"),
+        "{state}"
+    );
+    assert!(
+        state.contains(
+            "\"voting\" : true, \"last_zxid\" : \"0xd2\", \"zab_epoch\" : 0, \"zab_counter\" : 210,"
+        )
+    );
+    assert!(ask(Mode::Observer, "zabstate").contains("\"voting\" : false"));
+    assert!(ask(Mode::Standalone, "zabstate").starts_with("{ \"voting\" : false, \"zabstate\" : \"\""));
+
+    let observer = "\"observers\" : [ { \"remote_socket_address\" : \"/127.0.0.1:51400\", \"sid\" : 4,";
+    assert!(ask(Mode::Leader, "obsr").contains(observer), "{}", ask(Mode::Leader, "obsr"));
+    assert!(ask(Mode::Standalone, "obsr").contains("\"synced_observers\" : 0, \"observers\" : [ ]"));
+
+    let mntr = |mode| Fixture { mode: Some(mode), ..fixture() }.word("mntr");
+    assert!(
+        mntr(Mode::Observer).contains("zk_peer_state\tobserving - broadcast\nzk_observer_master_id\t3\n")
+    );
+    assert!(!mntr(Mode::Standalone).contains("zk_peer_state"));
 }
 
 #[test]

@@ -6,9 +6,10 @@
 
 use std::net::SocketAddr;
 
-use crate::ids::{SessionId, Xid, Zxid};
+use crate::ids::{ServerId, SessionId, Xid, Zxid};
 use crate::metrics::{Gauges, Metrics};
 use crate::time::WallMillis;
+use crate::wire::address::HostPort;
 
 /// What a server lets an operator see, and the few things it lets one reset.
 pub trait Inspect {
@@ -27,6 +28,8 @@ pub trait Inspect {
     fn ephemerals(&self) -> Vec<(SessionId, Vec<String>)>;
     /// Every data watch (child watches are in no four-letter word).
     fn watches(&self) -> Vec<WatchView>;
+    /// What a member of an ensemble says of it while it has a role in it; `None` otherwise.
+    fn ensemble(&self) -> Option<EnsembleView>;
     /// Totals of the same, without making the list.
     fn watch_summary(&self) -> WatchSummary;
     /// Digests of the tree at earlier zxids, oldest first.
@@ -39,6 +42,8 @@ pub trait Inspect {
     fn reset_stats(&mut self);
     /// `crst`: the statistics of each connection.
     fn reset_connection_stats(&mut self);
+    /// The same of observers' connections.
+    fn reset_observer_stats(&mut self);
 }
 
 /// What the server does in its ensemble.
@@ -71,6 +76,46 @@ pub struct ServerView {
     /// The last transaction that was applied.
     pub zxid: Zxid,
     pub gauges: Gauges,
+    /// On an observer: from whom it learns, the leader or an observer master.
+    pub learner_master: Option<ServerId>,
+}
+
+/// An ensemble, as a member that leads, follows or observes sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnsembleView {
+    pub leader: ServerId,
+    pub me: MemberView,
+    pub voters: Vec<MemberView>,
+    /// Those that this server serves.
+    pub observers: Vec<ObserverView>,
+}
+
+/// A server of the membership in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    pub id: ServerId,
+    pub quorum: Vec<HostPort>,
+    pub election: Vec<HostPort>,
+    pub client: Option<HostPort>,
+    pub votes: bool,
+}
+
+/// An observer that learns from this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObserverView {
+    /// `None` if its connection is just gone.
+    pub peer: Option<SocketAddr>,
+    pub id: ServerId,
+    pub established: WallMillis,
+    /// Packets that wait to be sent, and their bytes.
+    pub queued: u64,
+    pub queued_bytes: u64,
+    pub received: u64,
+    pub sent: u64,
+    /// Of the packets received, those that were requests of clients.
+    pub requests: u64,
+    /// Of the last packet sent that had one; -1 before it.
+    pub last_zxid: Zxid,
 }
 
 /// One client connection.
@@ -112,8 +157,12 @@ pub struct ConnectionSession {
 /// Deadlines of sessions and connections, for `dump`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionsView {
-    /// Sessions by the time at which they expire, soonest first.
+    /// Global sessions by the time at which they expire, soonest first; none on a learner, which does not know it.
     pub sessions: Vec<Deadline<SessionId>>,
+    /// On a learner instead: all global sessions with their timeouts in ms, by id.
+    pub learned: Option<Vec<(SessionId, u32)>>,
+    /// This server's own sessions, where there may be some.
+    pub local: Option<Vec<Deadline<SessionId>>>,
     /// Connections by the time at which they are closed for silence, soonest first; a connection without a session has
     /// [`SessionId::NONE`].
     pub connections: Vec<Deadline<(SocketAddr, SessionId)>>,

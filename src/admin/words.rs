@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 
 use super::java::{Date, Double, Peer};
 use super::views::{
-    ConfigView, ConnectionView, EnvironmentView, Inspect, Mode, ServerView, SessionsView, WatchView,
+    ConfigView, ConnectionView, Deadline, EnvironmentView, Inspect, Mode, ServerView, SessionsView, WatchView,
 };
 use crate::ids::SessionId;
 use crate::metrics::{Metrics, round4};
@@ -323,14 +323,17 @@ pub(super) fn environment(e: &EnvironmentView) -> Vec<(&'static str, String)> {
 
 fn dump(out: &mut String, sessions: &SessionsView, mut ephemerals: Vec<(SessionId, Vec<String>)>) {
     out.push_str("SessionTracker dump:\n");
-    let buckets = &sessions.sessions;
-    let count: usize = buckets.iter().map(|bucket| bucket.members.len()).sum();
-    push(out, format_args!("Session Sets ({})/({count}):\n", buckets.len()));
-    for bucket in buckets {
-        push(out, format_args!("{} expire at {}:\n", bucket.members.len(), Date(bucket.at)));
-        for id in &bucket.members {
-            push(out, format_args!("\t{id}\n"));
+    if let Some(local) = &sessions.local {
+        session_sets(out, "Local ", local);
+    }
+    match &sessions.learned {
+        Some(learned) => {
+            push(out, format_args!("Global Sessions({}):\n", learned.len()));
+            for (id, timeout_ms) in learned {
+                push(out, format_args!("{id}\t{timeout_ms}ms\n"));
+            }
         }
+        None => session_sets(out, if sessions.local.is_some() { "Global " } else { "" }, &sessions.sessions),
     }
     out.push_str("ephemeral nodes dump:\n");
     push(out, format_args!("Sessions with Ephemerals ({}):\n", ephemerals.len()));
@@ -350,6 +353,17 @@ fn dump(out: &mut String, sessions: &SessionsView, mut ephemerals: Vec<(SessionI
         push(out, format_args!("{} expire at {}:\n", bucket.members.len(), Date(bucket.at)));
         for (peer, id) in &bucket.members {
             push(out, format_args!("\tip: {} sessionId: {id}\n", Peer(*peer)));
+        }
+    }
+}
+
+fn session_sets(out: &mut String, kind: &str, buckets: &[Deadline<SessionId>]) {
+    let count: usize = buckets.iter().map(|bucket| bucket.members.len()).sum();
+    push(out, format_args!("{kind}Session Sets ({})/({count}):\n", buckets.len()));
+    for bucket in buckets {
+        push(out, format_args!("{} expire at {}:\n", bucket.members.len(), Date(bucket.at)));
+        for id in &bucket.members {
+            push(out, format_args!("\t{id}\n"));
         }
     }
 }

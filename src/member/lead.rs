@@ -6,7 +6,7 @@ use crate::ids::Zxid;
 use crate::metrics::BufferStats;
 use crate::quorum::election;
 use crate::quorum::elector;
-use crate::quorum::zab::leader::handler::LearnerId;
+use crate::quorum::zab::leader::handler::{LearnerId, SyncKind};
 use crate::quorum::zab::leader::{self, Leader, Options, Start};
 use crate::quorum::zab::learner;
 use crate::quorum::zab::packet::{Entry, Packet};
@@ -52,7 +52,7 @@ impl Member {
         if self.serving_learners().is_none() {
             return step.actions.push(Action::CloseLink(link));
         }
-        self.links.insert(link, Link::new(step.now.mono));
+        self.links.insert(link, Link::new(step.now));
         self.lead(step, leader::Event::Connected { learner: link.learner() });
     }
 
@@ -67,7 +67,7 @@ impl Member {
     }
 
     /// The machine that serves learners here: a leader's, or an observer master's.
-    fn serving_learners(&self) -> Option<&Leader> {
+    pub(super) fn serving_learners(&self) -> Option<&Leader> {
         match &self.role {
             Role::Leading { leader, .. } | Role::Learning { master: Some(leader), .. } => Some(leader),
             _ => None,
@@ -87,6 +87,7 @@ impl Member {
         {
             at += len;
             let packet = Packet::from_learner(packet);
+            self.note_from_learner(step, link, &packet);
             self.lead(step, leader::Event::Packet { learner: link.learner(), packet });
         }
         Ok(at)
@@ -100,6 +101,7 @@ impl Member {
             if let Made::Txn(append) | Made::Reconfig { append, .. } = &made {
                 step.server.metrics.proposal_count += 1;
                 self.proposal_sizes.add(append.payload.len());
+                self.note_made(step, append.zxid);
             }
             let event = match made {
                 Made::Txn(append) => {
@@ -129,7 +131,7 @@ impl Member {
             match action {
                 leader::Action::SendTo { learner, packet } => {
                     self.note_sync(step, learner, &packet);
-                    self.send(LinkId::of(learner), &packet);
+                    self.send(step.now, LinkId::of(learner), &packet);
                 }
                 leader::Action::SendLog { learner, after, before } => {
                     self.stream(LinkId::of(learner), Piece::Log { after, before, asked: false });
@@ -154,7 +156,10 @@ impl Member {
                 leader::Action::PersistAcceptedEpoch(epoch) => self.persist(step, EpochFile::Accepted, epoch),
                 leader::Action::PersistCurrentEpoch(epoch) => self.persist(step, EpochFile::Current, epoch),
                 leader::Action::Append(entry) => self.append(step, entry),
-                leader::Action::Commit(entry) => step.server.committable(entry.zxid),
+                leader::Action::Commit(entry) => {
+                    self.note_quorum(step, entry.zxid);
+                    step.server.committable(entry.zxid);
+                }
                 leader::Action::Activate { zxid, designated } => self.activate(step, zxid, designated),
                 leader::Action::Serve { epoch } => {
                     let Role::Leading { since, .. } = self.role else { return };
@@ -241,6 +246,11 @@ impl Member {
         };
         link.plan = plan;
         let name = self.learner_name(learner);
+        if let Some(link) = self.links.get_mut(&LinkId::of(learner)) {
+            link.traffic.key = name.as_str().into();
+        }
+        let kind = if matches!(packet, Packet::Snap { .. }) { SyncKind::Snap } else { SyncKind::Diff };
+        self.note_inflight(step, kind);
         match packet {
             Packet::Diff { zxid } => log::info!("Learner {name} is sent a DIFF to {zxid}"),
             Packet::Trunc { zxid } => log::info!("Learner {name} is told to truncate its log to {zxid}"),

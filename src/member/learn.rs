@@ -48,7 +48,10 @@ impl Member {
         *retry_at = None;
         let addresses = match self.settings.observer_master_port {
             Some(port) if *observer => self.next_master_addresses(port),
-            _ => self.quorum_addresses(leader),
+            _ => {
+                self.learner_master = leader;
+                self.quorum_addresses(leader)
+            }
         };
         if addresses.is_empty() {
             return self.end_role(step, &format!("server {leader} has no address in the membership"), false);
@@ -62,10 +65,10 @@ impl Member {
         let turn = self.next_master;
         self.next_master = turn.wrapping_add(1);
         let voters = committed.participants().count().max(1);
-        let voter = committed.participants().nth(turn % voters);
-        voter.map_or(Vec::new(), |(_, server)| {
-            server.addresses.iter().map(|at| HostPort { host: at.host.clone(), port }).collect()
-        })
+        let Some((sid, server)) = committed.participants().nth(turn % voters) else { return Vec::new() };
+        let addresses = server.addresses.iter().map(|at| HostPort { host: at.host.clone(), port }).collect();
+        self.learner_master = sid;
+        addresses
     }
 
     /// A follower that is in step begins to serve observers, if it is configured to.
@@ -124,7 +127,7 @@ impl Member {
             current_epoch: self.epochs.current,
             last_zxid: if self.may_vote { step.server.last_zxid() } else { Zxid(-1) },
         };
-        self.links.insert(link, Link::new(now));
+        self.links.insert(link, Link::new(step.now));
         let mut actions = Vec::new();
         let learner = Box::new(Learner::new(now, start, self.settings.limits, &mut actions));
         self.role =
@@ -163,11 +166,7 @@ impl Member {
             at += len;
             let packet = Packet::from_leader(&packet)?;
             self.note_plan(&packet);
-            match packet {
-                Packet::Proposal(_) => step.server.metrics.learner_proposal_received_count += 1,
-                Packet::Commit { .. } => step.server.metrics.learner_commit_received_count += 1,
-                _ => {}
-            }
+            self.note_from_leader(step, &packet);
             if matches!(packet, Packet::Ping { .. }) {
                 for (session, timeout_ms) in step.server.take_touched() {
                     self.learn(step, learner::Event::Touched { session, timeout_ms });
@@ -219,7 +218,12 @@ impl Member {
             };
             let (link, leader, observer, since) = (*link, *leader, *observer, *since);
             match action {
-                learner::Action::Send(packet) => self.send(link, &packet),
+                learner::Action::Send(packet) => {
+                    if let Packet::Ack { zxid } = packet {
+                        self.note_ack_sent(step, zxid);
+                    }
+                    self.send(step.now, link, &packet);
+                }
                 learner::Action::PersistAcceptedEpoch(epoch) => {
                     self.persist(step, EpochFile::Accepted, epoch);
                 }
@@ -257,7 +261,10 @@ impl Member {
                     self.lead(step, leader::Event::Relay { entry: entry.clone(), designated });
                     match step.server.serving() {
                         Serving::No => step.server.apply_now(&entry.payload),
-                        _ => step.server.committed(entry),
+                        _ => {
+                            self.note_commit(step, &entry.payload);
+                            step.server.committed(entry);
+                        }
                     }
                 }
                 learner::Action::Activate { zxid, designated } => self.activate(step, zxid, designated),

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use super::figures::Traffic;
 use super::{Action, Member, Role, Step};
 use crate::ids::Zxid;
 use crate::quorum::image;
@@ -79,10 +80,11 @@ pub(super) struct Link {
     /// How the learner is synchronised, and since when it is here.
     pub plan: &'static str,
     pub since: Instant,
+    pub traffic: Traffic,
 }
 
 impl Link {
-    pub fn new(now: Instant) -> Link {
+    pub fn new(now: Now) -> Link {
         Link {
             input: Vec::new(),
             out: Vec::new(),
@@ -92,11 +94,13 @@ impl Link {
             listed: false,
             overflown: false,
             plan: "nothing",
-            since: now,
+            since: now.mono,
+            traffic: Traffic::new(now),
         }
     }
 
-    fn send(&mut self, packet: &Packet) {
+    fn send(&mut self, now: Now, packet: &Packet) {
+        self.traffic.sent(now, packet);
         if self.line.is_empty() {
             packet.encode(&mut self.out);
             self.overflown |= self.out.len() > BEHIND_MAX;
@@ -125,6 +129,11 @@ impl Link {
             self.log_open = false;
         }
         true
+    }
+
+    /// Bytes of packets that the socket has not taken.
+    pub fn queued_bytes(&self) -> usize {
+        self.out.len() + self.behind
     }
 
     /// Is there something that the socket could take, now or after a moment's work?
@@ -167,8 +176,12 @@ impl Member {
 
     /// The socket took some of a link's output.
     pub fn written(&mut self, now: Now, link: LinkId, server: &mut Server, actions: &mut Vec<Action>) {
-        let Some(to) = self.links.get(&link) else { return };
-        if !to.line.is_empty() {
+        let Some(to) = self.links.get_mut(&link) else { return };
+        if to.line.is_empty() {
+            if to.out.is_empty() {
+                to.traffic.taken(now, &mut server.metrics);
+            }
+        } else {
             let step = &mut Step { now, server, actions };
             self.lead(step, leader::Event::Progress { learner: link.learner() });
             if self.links.get(&link).is_some_and(|to| to.out.len() < FILL && to.wants_out()) {
@@ -216,9 +229,9 @@ impl Member {
         image_sent
     }
 
-    pub(super) fn send(&mut self, link: LinkId, packet: &Packet) {
+    pub(super) fn send(&mut self, now: Now, link: LinkId, packet: &Packet) {
         if let Some(to) = self.links.get_mut(&link) {
-            to.send(packet);
+            to.send(now, packet);
             self.list(link);
         }
     }

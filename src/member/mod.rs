@@ -26,6 +26,7 @@
 //! 3. No completion of one role reaches the next: [`Role::Settling`] waits for all of them.
 //! 4. What is queued for one link is bounded; a learner beyond the bound is closed.
 
+mod figures;
 mod lead;
 mod learn;
 mod links;
@@ -36,6 +37,7 @@ pub use links::LinkId;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
+use self::figures::Times;
 use self::learn::Loading;
 use self::links::Link;
 use crate::admin::views::Mode;
@@ -276,12 +278,17 @@ pub struct Member {
     revalidations: VecDeque<(SessionId, Option<LinkId>)>,
     /// Which observer master is tried next.
     next_master: usize,
+    /// Whom the last attempt to learn went to.
+    learner_master: ServerId,
     /// Who leads next by a reconfiguration, without an election.
     designated: Option<ServerId>,
     /// Set while this server is to hand its leadership over: until when it waits for a successor.
     handing_over: Option<Instant>,
     /// Sizes of the proposals of this server's present or last reign.
     proposal_sizes: BufferStats,
+    times: Times,
+    /// This server's id as metrics name it.
+    own_key: Box<str>,
     /// When this server had a leader last, for the time without one.
     without_leader_since: Instant,
 }
@@ -328,9 +335,12 @@ impl Member {
             syncs: VecDeque::new(),
             revalidations: VecDeque::new(),
             next_master: 0,
+            learner_master: settings.me,
             designated: None,
             handing_over: None,
             proposal_sizes: BufferStats::default(),
+            times: Times::default(),
+            own_key: settings.me.to_string().into(),
             without_leader_since: now.mono,
             settings,
         };
@@ -359,7 +369,10 @@ impl Member {
             Event::LogSynced { through } => {
                 self.synced = self.synced.max(through);
                 match &self.role {
-                    Role::Leading { .. } => self.lead(step, leader::Event::LogSynced { through }),
+                    Role::Leading { .. } => {
+                        self.note_own_acks(step, through);
+                        self.lead(step, leader::Event::LogSynced { through });
+                    }
                     Role::Learning { .. } => self.learn(step, learner::Event::LogSynced { through }),
                     _ => self.settle(step),
                 }
@@ -520,6 +533,7 @@ impl Member {
                 if leader.serving().is_none()
                     && self.settings.epoch_wait_max.is_some_and(|max| now >= *since + max) =>
             {
+                step.server.metrics.quit_leading_due_to_disloyal_voter += 1;
                 format!("server {sid} still looks for a leader")
             }
             _ => return log::debug!("Voter {sid} looks for a leader"),
@@ -538,7 +552,10 @@ impl Member {
         step.server.stop_serving();
         let now = step.now.mono;
         let took = now.millis_since(since);
-        step.server.metrics.election_time.add_ms(took);
+        // As in Java an observer takes no part in elections, it hears of them.
+        if state != PeerState::Observing {
+            step.server.metrics.election_time.add_ms(took);
+        }
         let vote = self.elector.election().current_vote();
         log::info!(
             "{}: server {leader} was elected in {took} ms, round {}, its zxid {}, epoch {:#x}, supported by {supporters:?}",
@@ -562,6 +579,7 @@ impl Member {
         self.close_links(step);
         self.without_leader_since = step.now.mono;
         self.handing_over = None;
+        self.times.clear();
         match mem::replace(&mut self.role, Role::Settling { reload }) {
             Role::Leading { leader, .. } => {
                 step.actions.push(Action::StopListening);

@@ -39,6 +39,8 @@ pub struct Gauges {
     pub quotas: Vec<QuotaGauges>,
     /// On a member of a quorum: how many voting members it has.
     pub quorum_size: Option<u64>,
+    /// On a leader, and on a follower, which may be an observer master.
+    pub synced_observers: Option<u64>,
     /// On a leader.
     pub leader: Option<LeaderGauges>,
 }
@@ -59,7 +61,6 @@ pub struct LeaderGauges {
     pub learners: u64,
     pub synced_followers: u64,
     pub synced_non_voting_followers: u64,
-    pub synced_observers: u64,
     pub pending_syncs: u64,
     pub leader_uptime_ms: u64,
     /// Sizes of proposals, in bytes.
@@ -128,7 +129,7 @@ pub const GAUGES: &[Gauge] = &[
     gauge("learners", "Followers and observers; on a leader only.", |g, _| led(g, |l| l.learners as i64)),
     gauge("synced_followers", "Followers in sync; on a leader only.", |g, _| led(g, |l| l.synced_followers as i64)),
     gauge("synced_non_voting_followers", "Followers in sync without a vote; on a leader only.", |g, _| led(g, |l| l.synced_non_voting_followers as i64)),
-    gauge("synced_observers", "Observers in sync; on a leader only.", |g, _| led(g, |l| l.synced_observers as i64)),
+    gauge("synced_observers", "Observers in sync; on leaders and followers only.", |g, _| g.synced_observers.and_then(int)),
     gauge("pending_syncs", "`sync` requests that wait; on a leader only.", |g, _| led(g, |l| l.pending_syncs as i64)),
     gauge("leader_uptime", "Time since it leads, in ms; on a leader only.", |g, _| led(g, |l| l.leader_uptime_ms as i64)),
     gauge("last_proposal_size", "Bytes of the last proposal; on a leader only.", |g, _| led(g, |l| l.proposal.last)),

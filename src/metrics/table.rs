@@ -302,16 +302,10 @@ metrics! {
         node_changed_watch_count: Basic, Distribution, Count, Java;
         /// Watches fired by one change of a list of children.
         node_children_watch_count: Basic, Distribution, Count, Java;
-        /// Time to prepare a write request.
-        prep_process_time: Basic, TimeDistribution, Ms, Java;
-        /// Time to make and send a proposal.
-        proposal_process_time: Basic, TimeDistribution, Ms, Java;
         /// Time without service, from losing a quorum to serving again.
         unavailable_time: Basic, TimeDistribution, Ms, Java;
         /// The same on the server that became leader.
         leader_unavailable_time: Basic, TimeDistribution, Ms, Java;
-        /// Time to apply one committed transaction.
-        commit_process_time: Basic, TimeDistribution, Ms, Java;
         /// Transactions read from the log at start.
         startup_txns_loaded: Basic, Distribution, Count, Java;
         /// Time to read them.
@@ -320,56 +314,38 @@ metrics! {
         startup_snap_load_time: Basic, TimeDistribution, Ms, Java;
         /// Transactions that wait for the log's sync, seen at each one that arrives.
         sync_processor_queue_size: Basic, Distribution, Count, Java;
-        /// Time to append one transaction to the log.
-        sync_process_time: Basic, TimeDistribution, Ms, Java;
         /// Transactions that one sync of the log covered.
         sync_processor_batch_size: Basic, Distribution, Count, Java;
-        /// Time to close the connection to a server.
-        socket_closing_time: Basic, TimeDistribution, Ms, Java;
         /// Bytes read, by top-level path.
         read_per_namespace: Basic, Keyed<Distribution>, Bytes, Java;
         /// Bytes written, by top-level path.
         write_per_namespace: Basic, Keyed<Distribution>, Bytes, Java;
-        /// Packets queued for a learner, by its id.
+        /// Packets that go to a learner at a time, by its id.
         learner_handler_qp_size: Basic, Keyed<Distribution>, Count, Java;
 
         /// From a read request's arrival to its reply.
         readlatency: Advanced, TimeDistribution, Ms, Java;
         /// From a write request's arrival to its reply.
         updatelatency: Advanced, TimeDistribution, Ms, Java;
-        /// From a transaction's time at the leader to its commit here.
+        /// From a transaction's making at the leader until it is applied here.
         propagation_latency: Advanced, TimeDistribution, Ms, Java;
-        /// Time that a write request waited for preparation.
-        prep_processor_queue_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// Time to prepare the closing of a session.
-        close_session_prep_time: Advanced, TimeDistribution, Ms, Java;
-        /// Time to pass a proposal on to observers.
-        om_proposal_process_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// Time to pass a commit on to observers.
-        om_commit_process_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// Time to answer a read from the tree.
-        read_final_proc_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// Time to answer a write once it is committed.
-        write_final_proc_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// From a request's arrival to its proposal.
+        /// On a follower: from a transaction's making at the leader to the arrival of its proposal.
         proposal_latency: Advanced, TimeDistribution, Ms, Java;
-        /// From a request's arrival to the leader's own ack.
+        /// From a transaction's making at the leader until this server acks it: it is on disk here.
         proposal_ack_creation_latency: Advanced, TimeDistribution, Ms, Java;
-        /// From a request's arrival to its commit message.
+        /// On a learner: from a transaction's making at the leader to the arrival of its commit.
         commit_propagation_latency: Advanced, TimeDistribution, Ms, Java;
-        /// From the hand-over to the log to the end of the sync.
+        /// From the hand-over to the log to the end of the sync, for the oldest transaction that it covers.
         sync_processor_queue_and_flush_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// Time that a transaction waited to be appended.
-        sync_processor_queue_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// Time from a transaction's append to the end of its sync.
+        /// Time of a sync that covers transactions; with nothing else in a turn's way, `fsynctime`.
         sync_processor_queue_flush_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// From a proposal to its quorum of acks.
+        /// On a leader: from a proposal to its quorum of acks.
         quorum_ack_latency: Advanced, TimeDistribution, Ms, Java;
         /// Time that requests waited in the request throttle.
         request_throttle_queue_time_ms: Advanced, TimeDistribution, Ms, Java;
-        /// From a proposal to a learner's ack, by its id.
+        /// On a leader: from a proposal to the ack of each voter, by its id.
         ack_latency: Advanced, Keyed<TimeDistribution>, Ms, Java;
-        /// Time that packets waited for a learner, by its id.
+        /// Time that packets waited for a learner to take them, by its id.
         learner_handler_qp_time_ms: Advanced, Keyed<TimeDistribution>, Ms, Java;
 
         /// Length of a turn of the one thread; above 5 ms it is a defect.
@@ -428,6 +404,30 @@ metrics! {
         read_commit_proc_issued: Basic, Count;
         /// A queue of Java's commit processor.
         write_commit_proc_issued: Basic, Count;
+        /// Preparing one request takes microseconds; `turn_time_ms` has all that one turn does.
+        prep_process_time: Basic, Ms;
+        /// Handing a proposal over takes microseconds; `turn_time_ms` has it.
+        proposal_process_time: Basic, Ms;
+        /// Java's commit processor handing a commit over; `turn_time_ms` has it.
+        commit_process_time: Basic, Ms;
+        /// Appending to the mapped log takes microseconds; `turn_time_ms` has it.
+        sync_process_time: Basic, Ms;
+        /// Closing a socket does not block here.
+        socket_closing_time: Basic, Ms;
+        /// A queue between two of Java's threads.
+        prep_processor_queue_time_ms: Advanced, Ms;
+        /// Preparing takes microseconds; `turn_time_ms` has it.
+        close_session_prep_time: Advanced, Ms;
+        /// Passing a proposal on to observers takes microseconds; `turn_time_ms` has it.
+        om_proposal_process_time_ms: Advanced, Ms;
+        /// Passing a commit on to observers takes microseconds; `turn_time_ms` has it.
+        om_commit_process_time_ms: Advanced, Ms;
+        /// Answering takes microseconds; `readlatency` has it.
+        read_final_proc_time_ms: Advanced, Ms;
+        /// Applying and answering takes microseconds; `updatelatency` has it.
+        write_final_proc_time_ms: Advanced, Ms;
+        /// A queue between two of Java's threads.
+        sync_processor_queue_time_ms: Advanced, Ms;
         /// Netty's buffers.
         netty_queued_buffer_capacity: Basic, Bytes;
         /// A queue between two of Java's threads.

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -100,6 +101,11 @@ impl Ensemble {
             snapshot_owed,
             stop_by: None,
         })
+    }
+
+    /// Where a learner connects from.
+    pub fn address_of(&self, link: LinkId) -> Option<SocketAddr> {
+        self.peers.address_of(link)
     }
 
     /// Whether there is something to do that no event will announce.
@@ -275,7 +281,7 @@ impl Reactor {
     /// Closes the log if that is wanted and everything in it is on disk. After [`Reactor::start_sync`].
     pub(super) fn close_log_if_wanted(&mut self) -> Result<(), Fatal> {
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
-        if self.sync_started.is_some() {
+        if self.sync_awaited.is_some() {
             return Ok(());
         }
         let Some(closing) = ensemble.closing.take() else { return Ok(()) };

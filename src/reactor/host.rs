@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use super::clock::Clock;
+use super::ensemble::Ensemble;
 use crate::admin::views::{
-    ConfigView, ConnectionView, DigestView, DirsView, EnvironmentView, Inspect, Mode, ServerView,
-    SessionsView, SnapshotView, WatchSummary, WatchView,
+    ConfigView, ConnectionView, DigestView, DirsView, EnsembleView, EnvironmentView, Inspect, Mode,
+    ServerView, SessionsView, SnapshotView, WatchSummary, WatchView,
 };
 use crate::ids::SessionId;
 use crate::member::Member;
@@ -47,8 +48,7 @@ impl Host {
 pub struct Inspector<'a> {
     pub server: &'a mut Server,
     pub host: &'a mut Host,
-    /// Of an ensemble, if the server is in one.
-    pub member: Option<&'a Member>,
+    pub ensemble: Option<&'a mut Ensemble>,
 }
 
 impl Inspect for Inspector<'_> {
@@ -63,15 +63,19 @@ impl Inspect for Inspector<'_> {
             ..Gauges::default()
         };
         self.server.gauges(&mut gauges);
-        let mode = match self.member {
+        let member = self.ensemble.as_ref().map(|ensemble| &ensemble.member);
+        let mode = match member {
             None => Mode::Standalone,
-            Some(member) => {
-                gauges.quorum_size = Some(member.views().committed().participants().count() as u64);
-                gauges.leader = member.leader().map(|leader| self.leader_gauges(leader));
-                member.mode(self.server)?
-            }
+            Some(member) => member.mode(self.server)?,
         };
-        Some(ServerView { mode, zxid: self.server.last_zxid(), gauges })
+        // Java's read-only server is no member as long as it is one.
+        if let Some(member) = member.filter(|_| mode != Mode::ReadOnly) {
+            gauges.quorum_size = Some(member.views().committed().participants().count() as u64);
+            gauges.synced_observers = member.synced_observers();
+            gauges.leader = member.leader().map(|leader| self.leader_gauges(member, leader));
+        }
+        let learner_master = member.and_then(Member::learner_master);
+        Some(ServerView { mode, zxid: self.server.last_zxid(), gauges, learner_master })
     }
 
     fn metrics(&self) -> &Metrics {
@@ -101,8 +105,8 @@ impl Inspect for Inspector<'_> {
 
     fn config(&self) -> ConfigView {
         let mut config = self.host.config.clone();
-        if let (Some(quorum), Some(member)) = (&mut config.quorum, self.member) {
-            quorum.membership = member.views().committed().to_string().trim_end().to_string();
+        if let (Some(quorum), Some(ensemble)) = (&mut config.quorum, &self.ensemble) {
+            quorum.membership = ensemble.member.views().committed().to_string().trim_end().to_string();
         }
         config
     }
@@ -128,6 +132,15 @@ impl Inspect for Inspector<'_> {
 
     fn watches(&self) -> Vec<WatchView> {
         self.server.data_watches()
+    }
+
+    fn ensemble(&self) -> Option<EnsembleView> {
+        let ensemble = self.ensemble.as_ref()?;
+        let (mut view, links) = ensemble.member.ensemble_view(self.server)?;
+        for (observer, link) in view.observers.iter_mut().zip(links) {
+            observer.peer = ensemble.address_of(link);
+        }
+        Some(view)
     }
 
     fn watch_summary(&self) -> WatchSummary {
@@ -157,21 +170,27 @@ impl Inspect for Inspector<'_> {
     fn reset_connection_stats(&mut self) {
         self.server.reset_connection_stats();
     }
+
+    fn reset_observer_stats(&mut self) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.member.reset_observer_stats();
+        }
+    }
 }
 
 impl Inspector<'_> {
-    fn leader_gauges(&self, leader: &Leader) -> LeaderGauges {
+    fn leader_gauges(&self, member: &Member, leader: &Leader) -> LeaderGauges {
         let mut gauges = LeaderGauges {
             leader_uptime_ms: self.uptime_ms(),
-            proposal: self.member.map(Member::proposal_sizes).unwrap_or_default(),
+            proposal: member.proposal_sizes(),
+            pending_syncs: leader.pending_syncs() as u64,
             ..LeaderGauges::default()
         };
         let committed = leader.views().committed();
         for learner in leader.learners() {
             gauges.learners += 1;
             match learner.stage {
-                Stage::Serving if learner.observer => gauges.synced_observers += 1,
-                Stage::Serving => {
+                Stage::Serving if !learner.observer => {
                     gauges.synced_followers += 1;
                     gauges.synced_non_voting_followers += u64::from(!committed.is_voter(learner.sid));
                 }

@@ -197,8 +197,8 @@ pub struct Reactor {
     snapshot: snapshot::Progress,
     /// What the next sync will cover.
     batch: Batch,
-    /// When the running sync was started.
-    sync_started: Option<Instant>,
+    /// Of the running sync: since when it was waited for.
+    sync_awaited: Option<Instant>,
     next_purge: Option<Instant>,
     /// Connections with input that no event will announce again.
     unfinished: Vec<usize>,
@@ -218,6 +218,8 @@ pub struct Reactor {
 struct Batch {
     txns: u64,
     bytes: u64,
+    /// When the first of them was appended.
+    since: Instant,
 }
 
 /// Where the roll of the log gets its random half from; the only randomness there is (xorshift64*).
@@ -285,7 +287,7 @@ impl Reactor {
             settings,
             snapshot: snapshot::Progress::default(),
             batch: Batch::default(),
-            sync_started: None,
+            sync_awaited: None,
             next_purge,
             unfinished: Vec::new(),
             read_next: 0,
@@ -376,8 +378,9 @@ impl Reactor {
                     }
                 }
                 Token(token) if token >= HTTP => {
-                    let member = self.ensemble.as_ref().map(|ensemble| &ensemble.member);
-                    let mut inspector = Inspector { server: &mut self.server, host: &mut self.host, member };
+                    let ensemble = self.ensemble.as_mut();
+                    let mut inspector =
+                        Inspector { server: &mut self.server, host: &mut self.host, ensemble };
                     self.http.event(self.poll.registry(), token, event, &mut inspector, now);
                 }
                 Token(token) if token >= peers::TOKENS => {
@@ -579,8 +582,8 @@ impl Reactor {
         let mut asked = std::mem::take(&mut self.words);
         self.server.take_words(&mut asked);
         for AskedWord { conn, word, argument } in asked.drain(..) {
-            let member = self.ensemble.as_ref().map(|ensemble| &ensemble.member);
-            let mut inspector = Inspector { server: &mut self.server, host: &mut self.host, member };
+            let ensemble = self.ensemble.as_mut();
+            let mut inspector = Inspector { server: &mut self.server, host: &mut self.host, ensemble };
             let text = words::answer(word, &argument, &self.settings.whitelist, &mut inspector);
             self.server.answer_word(conn, &text);
         }
@@ -607,8 +610,12 @@ impl Reactor {
         assert!(self.log_is_open(), "nothing is appended while a member's history is being replaced");
         self.log.append(zxid, payload)?;
         self.server.metrics.sync_processor_request_queued += 1;
+        if self.batch.txns == 0 {
+            self.batch.since = self.host.clock.mono();
+        }
         self.batch.txns += 1;
         self.batch.bytes += payload.len() as u64;
+        self.server.metrics.sync_processor_queue_size.add(self.batch.txns);
         if self.schedule.is_due(self.log.counters()) {
             self.log.roll();
             self.schedule.redraw(self.random.next());
@@ -622,13 +629,13 @@ impl Reactor {
     }
 
     fn start_sync(&mut self) {
-        if self.sync_started.is_some() {
+        if self.sync_awaited.is_some() {
             return;
         }
         if let Some(job) = self.log.sync_job() {
-            self.sync_started = Some(self.host.clock.mono());
+            let Batch { txns, bytes, since } = std::mem::take(&mut self.batch);
+            self.sync_awaited = Some(since);
             self.host.sync_in_flight = true;
-            let Batch { txns, bytes } = std::mem::take(&mut self.batch);
             self.server.metrics.sync_processor_batch_size.add(txns);
             self.server.metrics.log_sync_bytes.add(bytes);
             self.helpers.sync(SyncWork::Log(job));
@@ -653,9 +660,9 @@ impl Reactor {
         match done {
             Done::Synced(done) => {
                 let done = done?;
-                self.sync_started = None;
+                let since = self.sync_awaited.take();
                 self.host.sync_in_flight = false;
-                self.note_sync(done.took, done.through);
+                self.note_sync(since, done.took, done.through);
                 match self.ensemble {
                     None => self.server.committable(done.through),
                     Some(_) => self.tell(member::Event::LogSynced { through: done.through }),
@@ -710,9 +717,14 @@ impl Reactor {
         self.accept_more = true;
     }
 
-    fn note_sync(&mut self, took: std::time::Duration, through: Zxid) {
+    fn note_sync(&mut self, since: Option<Instant>, took: std::time::Duration, through: Zxid) {
+        let now = self.host.clock.mono();
         let metrics = &mut self.server.metrics;
         metrics.fsynctime.add_nanos(took.as_nanos() as u64);
+        metrics.sync_processor_queue_flush_time_ms.add_nanos(took.as_nanos() as u64);
+        metrics
+            .sync_processor_queue_and_flush_time_ms
+            .add_nanos(since.map_or(0, |since| now.nanos_since(since)));
         let warning_ms = self.settings.sync_warning_ms;
         if took.as_millis() as u64 > warning_ms {
             metrics.stats.fsync_threshold_exceed_count += 1;
@@ -827,7 +839,7 @@ impl Reactor {
             self.pump_member(now)?;
             self.start_sync();
             self.write_links(now)?;
-            if self.sync_started.is_none() {
+            if self.sync_awaited.is_none() {
                 break;
             }
             let done = self.helpers.wait();

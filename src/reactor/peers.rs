@@ -403,6 +403,12 @@ impl Peers {
         }
     }
 
+    pub fn address_of(&self, link: LinkId) -> Option<SocketAddr> {
+        let slot = self.links.get(&link).and_then(|at| self.slots.get(*at));
+        let Some(Slot::Link(socket)) = slot else { return None };
+        socket.stream.peer_addr().ok()
+    }
+
     /// Sends what the link's socket takes of `out`; true if that is anything.
     ///
     /// # Errors

@@ -83,6 +83,7 @@ impl Observer for Effects<'_, '_> {
             if open || self.auth.allows(acl, perms::READ, &client.identities) {
                 client.out.extend_from_slice(&frame);
                 client.stats.sent += 1;
+                self.metrics.watch_bytes += frame.len() as u64;
                 self.metrics.stats.packets_sent += 1;
                 let id = client.id;
                 self.clients.list(id);
@@ -242,6 +243,10 @@ impl Server {
         self.metrics.outstanding_changes_removed += (before - self.preparer.outstanding_changes()) as u64;
         self.check_digest(&logged);
         self.metrics.commit_count += 1;
+        // A learner measures by the wall clock of the leader, when COMMIT comes in.
+        if self.serving != Serving::Learning {
+            self.metrics.propagation_latency.add_nanos(now.nanos_since(proposal.received));
+        }
         count_bytes(&mut self.metrics, &logged.txn);
 
         let asker = match self.serving {
@@ -326,7 +331,6 @@ impl Server {
         client.stats.sent += 1;
         client.stats.answered(op, xid, zxid.0, received, now);
         self.metrics.replied(op, ReplyHeader::ENCODED_LEN + body.len());
-        self.metrics.propagation_latency.add_nanos(now.nanos_since(received));
         self.metrics.answered(now.nanos_since(received), true);
         self.clients.list(conn);
         if op == Op::CloseSession {

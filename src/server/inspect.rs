@@ -1,7 +1,7 @@
 //! What the server tells of itself: the parts of the operator's views that it knows.
 
-use super::Server;
 use super::client::{Client, Close, Phase};
+use super::{Server, Serving};
 use crate::admin::views::{
     ConnectionSession, ConnectionView, Deadline, DigestView, SessionsView, WatchSummary, WatchView,
 };
@@ -46,11 +46,19 @@ impl Server {
     /// When sessions and connections expire; wall-clock times are worked out from `now`.
     pub fn deadlines(&self, now: Now) -> SessionsView {
         let wall = |ms: u64| WallMillis(now.wall.0 + ms as i64 - now.mono.millis() as i64);
-        let sessions = self
-            .sessions
-            .buckets()
-            .map(|(ms, members)| Deadline { at: wall(ms), at_mono_ms: ms, members: members.collect() })
-            .collect();
+        let deadline = |ms, members| Deadline { at: wall(ms), at_mono_ms: ms, members };
+        let learns = self.serving == Serving::Learning;
+        let timed = self.sessions.buckets().filter(|_| !learns);
+        let sessions = timed.map(|(ms, members)| deadline(ms, members.collect())).collect();
+        let learned = learns.then(|| {
+            let mut all: Vec<_> = self.sessions.iter().map(|(id, ms)| (id, ms as u32)).collect();
+            all.sort_unstable();
+            all
+        });
+        let local = self.makes_local_sessions().then(|| {
+            let buckets = self.sessions.local_buckets();
+            buckets.map(|(ms, members)| deadline(ms, members.collect())).collect()
+        });
         let named = |conn| {
             let client = self.clients.get(conn).expect("a connection leaves the queue before it goes");
             (client.peer, client.session)
@@ -64,7 +72,7 @@ impl Server {
                 members: members.map(named).collect(),
             })
             .collect();
-        SessionsView { sessions, connections }
+        SessionsView { sessions, learned, local, connections }
     }
 
     /// Each session with ephemerals, and their paths.

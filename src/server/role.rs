@@ -99,6 +99,7 @@ impl Server {
 
     /// What `/zookeeper/config` says: the membership's text. Every server sets it for itself, and no digest counts it.
     pub fn set_config(&mut self, now: Now, text: &str, version: Zxid) {
+        self.metrics.write_of(CONFIG, text.len());
         if self.tree.find(CONFIG).is_some_and(|node| self.tree.data(node) == Some(text.as_bytes())) {
             return;
         }

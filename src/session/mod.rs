@@ -406,6 +406,11 @@ impl Sessions {
         self.local.expiry.next_deadline()
     }
 
+    /// Expiry buckets of local sessions, for the four-letter word `dump`.
+    pub fn local_buckets(&self) -> impl Iterator<Item = (u64, impl Iterator<Item = SessionId> + '_)> + '_ {
+        self.local.expiry.buckets()
+    }
+
     pub fn local_len(&self) -> usize {
         self.local.by_id.len()
     }

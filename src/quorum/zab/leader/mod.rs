@@ -433,6 +433,11 @@ impl Leader {
         self.outstanding.len()
     }
 
+    /// Syncs that wait for proposals to be committed.
+    pub fn pending_syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
     /// Everybody who is in step, this server included.
     pub fn servers_in_step(&self, now: Instant) -> Vec<ServerId> {
         let limits = self.options.limits;
@@ -474,6 +479,10 @@ impl Leader {
     /// Who is on a connection; `None` before it has said so.
     pub fn sid_of(&self, learner: LearnerId) -> Option<ServerId> {
         self.learners.get(&learner).filter(|handler| handler.known()).map(|handler| handler.sid)
+    }
+
+    pub fn learner(&self, learner: LearnerId) -> Option<&Handler> {
+        self.learners.get(&learner)
     }
 
     /// Every learner that has said who it is.
