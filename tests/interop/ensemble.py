@@ -253,15 +253,17 @@ class Ensemble:
     `per_server_cfg[i]` of server i (None removes a key). `properties` are Java system properties that must be named whole
     (readonlymode.enabled); they are written to zoo.cfg as well, where Serval reads them. `observers` are ids.
     `client_in_line` puts the client's address in the server.N line, as reconfig wants it, instead of clientPort.
-    `environment` is added to the servers' environment.
+    `environment` is added to the servers' environment. `followers` is how many a leader needs at least: half of the voters, unless
+    weights or groups say otherwise.
     """
 
     def __init__(self, directory, base_port=None, impls=("serval",) * 3, extra_cfg=None, per_server_cfg=None,
-                 properties=None, observers=(), client_in_line=False, environment=None):
+                 properties=None, observers=(), client_in_line=False, environment=None, followers=None):
         self.directory, self.extra_cfg = directory, dict(extra_cfg or {})
         self.per_server_cfg, self.properties = dict(per_server_cfg or {}), dict(properties or {})
         self.observer_ids, self.client_in_line = set(observers), client_in_line
         self.environment = dict(environment or {})
+        self.followers = (len(impls) - len(self.observer_ids)) // 2 if followers is None else followers
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
         first = base_port or lib.free_ports(10 * len(impls))
@@ -418,13 +420,11 @@ class Ensemble:
 
     def wait_leader(self, seconds=None):
         """Waits until exactly one live member leads and a quorum serves; returns the leader."""
-        needed = sum(m.sid not in self.observer_ids for m in self.members) // 2
-
         def now():
             modes = [(m, m.mode()) for m in self.alive()]
             leaders = [m for m, mode in modes if mode == "leader"]
             served = sum(mode == "follower" for _, mode in modes)
-            return leaders[0] if len(leaders) == 1 and served >= needed else None
+            return leaders[0] if len(leaders) == 1 and served >= self.followers else None
         return wait_until(now, lambda: "one leader: " + self.describe(), seconds)
 
     def wait_all(self, seconds=None):
