@@ -254,15 +254,16 @@ class Ensemble:
     (readonlymode.enabled); they are written to zoo.cfg as well, where Serval reads them. `observers` are ids.
     `client_in_line` puts the client's address in the server.N line, as reconfig wants it, instead of clientPort.
     `environment` is added to the servers' environment. `followers` is how many a leader needs at least: half of the voters, unless
-    weights or groups say otherwise.
+    weights or groups say otherwise. With `two_addresses` each server listens on two; of a peer's, the first that Serval is told of is dead.
     """
 
     def __init__(self, directory, base_port=None, impls=("serval",) * 3, extra_cfg=None, per_server_cfg=None,
-                 properties=None, observers=(), client_in_line=False, environment=None, followers=None):
+                 properties=None, observers=(), client_in_line=False, environment=None, followers=None,
+                 two_addresses=False):
         self.directory, self.extra_cfg = directory, dict(extra_cfg or {})
         self.per_server_cfg, self.properties = dict(per_server_cfg or {}), dict(properties or {})
         self.observer_ids, self.client_in_line = set(observers), client_in_line
-        self.environment = dict(environment or {})
+        self.environment, self.two_addresses = dict(environment or {}), two_addresses
         self.followers = (len(impls) - len(self.observer_ids)) // 2 if followers is None else followers
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
@@ -285,7 +286,12 @@ class Ensemble:
 
     def line(self, of, seen_by):
         """host:quorum:election of member `of` in the configuration of `seen_by`."""
-        return "127.0.0.1:%d:%d" % (of.quorum_port, of.election_port)
+        first, second = of.quorum_port, of.election_port
+        if not self.two_addresses:
+            return "127.0.0.1:%d:%d" % (first, second)
+        # Java tries one that answers its ping, and knows no better of one where only the port is closed.
+        dead = 4 if of is not seen_by and seen_by.impl == "serval" else 0
+        return "127.0.0.1:%d:%d|127.0.0.2:%d:%d" % (first + dead, second + dead, first + 2, second + 2)
 
     def configure(self, member):
         """Writes the member's zoo.cfg; done at the beginning, and again only on request."""
@@ -443,7 +449,7 @@ class Ensemble:
     def tree_dump(self, sid, seconds=None):
         """path -> data, Stat, sorted ACL and children of every node of one server, after a `sync`.
 
-        The times of /zookeeper/config are each server's own: they are left out.
+        The times of /zookeeper/config are each server's own: they are left out, and so is what was told to each differently.
         """
         client = Session([self[sid].port], patience=30)
         client.connect(PATIENCE if seconds is None else seconds)
@@ -454,6 +460,8 @@ class Ensemble:
         for path in ("/zookeeper/config",):
             if path in nodes:
                 nodes[path]["stat"].update(ctime=0, mtime=0)
+                if self.two_addresses:
+                    nodes[path]["data"] = None
         return nodes
 
     def assert_equal_trees(self, *sids):
