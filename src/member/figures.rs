@@ -68,7 +68,8 @@ impl Times {
 /// What went over a link to a learner, for `observers` and the metrics by learner.
 pub(super) struct Traffic {
     /// The learner's id, as metrics name it; empty until it is known.
-    pub key: Box<str>,
+    key: Box<str>,
+    observer: bool,
     established: WallMillis,
     /// Packets, and of those received the clients' requests among them.
     pub received: u64,
@@ -84,6 +85,7 @@ impl Traffic {
     pub fn new(now: Now) -> Traffic {
         Traffic {
             key: Box::default(),
+            observer: false,
             established: now.wall,
             received: 0,
             requests: 0,
@@ -115,6 +117,15 @@ impl Traffic {
             metrics.learner_handler_qp_time_ms.of(&self.key).add_nanos(waited);
         }
         self.waiting = 0;
+    }
+
+    /// As the log speaks of the learner.
+    pub fn name(&self) -> String {
+        match (self.key.is_empty(), self.observer) {
+            (true, _) => "a learner that has not said who it is".to_string(),
+            (false, false) => format!("follower {}", self.key),
+            (false, true) => format!("observer {}", self.key),
+        }
     }
 
     /// The HTTP command `observer_connection_stat_reset`.
@@ -159,6 +170,10 @@ impl Member {
         let Some(from) = self.links.get_mut(&link) else { return };
         from.traffic.received += 1;
         match packet {
+            Packet::FollowerInfo { info, .. } | Packet::ObserverInfo { info, .. } => {
+                from.traffic.key = info.sid.unwrap_or(ServerId(-1)).to_string().into();
+                from.traffic.observer = matches!(packet, Packet::ObserverInfo { .. });
+            }
             Packet::Ack { zxid } => {
                 if let Some(made) = self.times.of(*zxid) {
                     let nanos = mono_micros(step.now).saturating_sub(made) * 1000;

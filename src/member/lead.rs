@@ -1,8 +1,11 @@
 //! Leading: what a [`Leader`] wants done.
 
+use std::collections::BTreeSet;
+
 use super::links::{Link, Piece};
+use super::looking::servers;
 use super::{Action, LinkId, Member, Role, Step};
-use crate::ids::Zxid;
+use crate::ids::{ServerId, Zxid};
 use crate::metrics::BufferStats;
 use crate::quorum::election;
 use crate::quorum::elector;
@@ -72,6 +75,10 @@ impl Member {
             Role::Leading { leader, .. } | Role::Learning { master: Some(leader), .. } => Some(leader),
             _ => None,
         }
+    }
+
+    fn servers_in_step(&self, step: &Step<'_>) -> BTreeSet<ServerId> {
+        self.leader().into_iter().flat_map(|leader| leader.servers_in_step(step.now.mono)).collect()
     }
 
     /// Packets of a learner. Returns how many bytes were taken.
@@ -147,10 +154,7 @@ impl Member {
                     step.actions.push(Action::Locate { link: LinkId::of(learner), zxid });
                 }
                 leader::Action::Close { learner, reason } => {
-                    log::warn!(
-                        "Closing the connection of learner {}: {reason:?}",
-                        self.learner_name(learner)
-                    );
+                    log::warn!("Closing the connection of {}: {reason}", self.peer_name(LinkId::of(learner)));
                     self.close_link(step, LinkId::of(learner));
                 }
                 leader::Action::PersistAcceptedEpoch(epoch) => self.persist(step, EpochFile::Accepted, epoch),
@@ -167,8 +171,9 @@ impl Member {
                     let without_leader_ms = now.millis_since(self.without_leader_since);
                     step.server.metrics.unavailable_time.add_ms(without_leader_ms);
                     step.server.metrics.leader_unavailable_time.add_ms(without_leader_ms);
+                    let here = servers(self.servers_in_step(step));
                     log::info!(
-                        "LEADING in epoch {epoch} from {} on, {} ms after the election, {without_leader_ms} ms without a leader",
+                        "LEADING in epoch {epoch} from {} on, with {here} in step, {} ms after the election, {without_leader_ms} ms without a leader",
                         step.server.last_zxid(),
                         now.millis_since(since)
                     );
@@ -206,7 +211,12 @@ impl Member {
                 }
                 leader::Action::SyncDone => step.server.sync_done(),
                 leader::Action::StepDown(reason) => {
-                    return self.end_role(step, &reason.to_string(), false);
+                    let here = self.servers_in_step(step);
+                    let (here, missing): (Vec<_>, Vec<_>) =
+                        self.views().voters().into_iter().partition(|sid| here.contains(sid));
+                    let (here, missing) = (servers(here), servers(missing));
+                    let why = format!("{reason}; of the voters only {here}, not {missing}");
+                    return self.end_role(step, &why, false);
                 }
             }
         }
@@ -219,48 +229,33 @@ impl Member {
     fn note_sync(&mut self, step: &mut Step<'_>, learner: LearnerId, packet: &Packet) {
         let now = step.now.mono;
         let Some(link) = self.links.get_mut(&LinkId::of(learner)) else { return };
-        let metrics = &mut step.server.metrics;
-        let plan = match packet {
-            Packet::Diff { .. } => {
-                metrics.diff_count += 1;
-                "DIFF"
+        let name = link.traffic.name();
+        let (plan, kind) = match packet {
+            Packet::Diff { zxid } => {
+                log::info!("Sending {name} a DIFF to {zxid}");
+                ("DIFF", SyncKind::Diff)
             }
-            Packet::Trunc { .. } => {
-                metrics.diff_count += 1;
-                "TRUNC"
+            Packet::Trunc { zxid } => {
+                log::info!("Telling {name} to truncate its log to {zxid}");
+                ("TRUNC", SyncKind::Diff)
             }
             Packet::Snap { .. } => {
-                metrics.snap_count += 1;
-                "SNAP"
+                log::info!("Sending {name} a snapshot at {}", step.server.last_zxid());
+                ("SNAP", SyncKind::Snap)
             }
             Packet::UpToDate => {
-                let (plan, since) = (link.plan, link.since);
-                let name = self.learner_name(learner);
-                log::info!(
-                    "Learner {name} is in step: {plan}, {} ms after connecting",
-                    now.millis_since(since)
-                );
-                return;
+                let took = now.millis_since(link.since);
+                return log::info!("In step by {}: {name}, {took} ms after it connected", link.plan);
             }
             _ => return,
         };
         link.plan = plan;
-        let name = self.learner_name(learner);
-        if let Some(link) = self.links.get_mut(&LinkId::of(learner)) {
-            link.traffic.key = name.as_str().into();
+        let metrics = &mut step.server.metrics;
+        match kind {
+            SyncKind::Diff => metrics.diff_count += 1,
+            SyncKind::Snap => metrics.snap_count += 1,
         }
-        let kind = if matches!(packet, Packet::Snap { .. }) { SyncKind::Snap } else { SyncKind::Diff };
         self.note_inflight(step, kind);
-        match packet {
-            Packet::Diff { zxid } => log::info!("Learner {name} is sent a DIFF to {zxid}"),
-            Packet::Trunc { zxid } => log::info!("Learner {name} is told to truncate its log to {zxid}"),
-            _ => log::info!("Learner {name} is sent a snapshot at {}", step.server.last_zxid()),
-        }
-    }
-
-    fn learner_name(&self, learner: LearnerId) -> String {
-        let known = self.serving_learners().and_then(|leader| leader.sid_of(learner));
-        known.map_or_else(|| format!("without a name ({})", learner.0), |sid| sid.to_string())
     }
 
     pub(super) fn on_log_piece(

@@ -177,15 +177,25 @@ impl Member {
     }
 
     /// How the leader brings this server to its history, for the operator.
-    fn note_plan(&self, packet: &Packet) {
-        let Role::Learning { leader, .. } = &self.role else { return };
-        match packet {
-            Packet::Diff { zxid } => log::info!("Server {leader} sends a DIFF to {zxid}"),
+    fn note_plan(&mut self, packet: &Packet) {
+        let Role::Learning { leader, link, .. } = &self.role else { return };
+        let plan = match packet {
+            Packet::Diff { zxid } => {
+                log::info!("Server {leader} sends a DIFF to {zxid}");
+                "DIFF"
+            }
             Packet::Trunc { zxid } => {
                 log::warn!("Server {leader} tells this one to truncate its log to {zxid}");
+                "TRUNC"
             }
-            Packet::Snap { zxid } => log::info!("Server {leader} sends a snapshot at {zxid}"),
-            _ => {}
+            Packet::Snap { zxid } => {
+                log::info!("Server {leader} sends a snapshot at {zxid}");
+                "SNAP"
+            }
+            _ => return,
+        };
+        if let Some(link) = self.links.get_mut(link) {
+            link.plan = plan;
         }
     }
 
@@ -279,7 +289,8 @@ impl Member {
                         false => metrics.follower_sync_time.add_ms(sync_ms),
                     }
                     log::info!(
-                        "In step with server {leader} at {} in epoch {epoch}, {sync_ms} ms after connecting, {without_leader_ms} ms without a leader",
+                        "In step by {} with server {leader} at {} in epoch {epoch}, {sync_ms} ms after connecting, {without_leader_ms} ms without a leader",
+                        self.links.get(&link).map_or("nothing", |link| link.plan),
                         step.server.last_zxid()
                     );
                     self.show_config(step);

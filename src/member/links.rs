@@ -280,7 +280,10 @@ impl Member {
         let overflown: Vec<_> =
             self.links.iter().filter(|(_, link)| link.overflown).map(|(id, _)| *id).collect();
         for link in overflown {
-            log::warn!("Closing a link: more than {BEHIND_MAX} bytes wait for the peer to take them");
+            let name = self.peer_name(link);
+            log::warn!(
+                "Closing the connection of {name}: more than {BEHIND_MAX} bytes wait for it to take them"
+            );
             self.close_link(step, link);
             self.on_link_lost(step, link);
         }
@@ -318,15 +321,33 @@ impl Member {
     }
 
     fn on_misbehaved(&mut self, step: &mut Step<'_>, link: LinkId, error: &Misbehaved) {
-        log::warn!("Closing a link to a peer that misbehaves: {error}");
+        log::warn!("Closing the connection of {}, which misbehaves: {error}", self.peer_name(link));
         self.close_link(step, link);
         self.on_link_lost(step, link);
     }
 
     pub(super) fn on_closed(&mut self, step: &mut Step<'_>, link: LinkId) {
+        let name = self.peer_name(link);
         if let Some(gone) = self.links.remove(&link) {
+            // A learner says itself, as it leaves its role, that its leader is gone.
+            if self.serving_learners().is_some() && !self.learns_from(link) {
+                log::warn!("Lost {name}: its connection is gone");
+            }
             abandon(&gone, step.server);
             self.on_link_lost(step, link);
+        }
+    }
+
+    fn learns_from(&self, link: LinkId) -> bool {
+        matches!(self.role, Role::Learning { link: own, .. } if own == link)
+    }
+
+    /// Who is at the other end, as the log says it.
+    pub(super) fn peer_name(&self, link: LinkId) -> String {
+        match (&self.role, self.links.get(&link)) {
+            (Role::Learning { link: own, leader, .. }, _) if *own == link => format!("server {leader}"),
+            (_, Some(link)) => link.traffic.name(),
+            (_, None) => "a learner that is gone".to_string(),
         }
     }
 

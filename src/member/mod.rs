@@ -30,6 +30,7 @@ mod figures;
 mod lead;
 mod learn;
 mod links;
+mod looking;
 mod reconfigure;
 
 pub use links::LinkId;
@@ -216,6 +217,8 @@ pub enum Action {
 enum Role {
     Looking {
         since: Instant,
+        /// When to speak of how long it takes.
+        tell_at: Instant,
         /// When clients that want nothing but reads are let in.
         read_only_at: Option<Instant>,
     },
@@ -492,89 +495,9 @@ impl Member {
         }
     }
 
-    fn elect(&mut self, step: &mut Step<'_>, event: elector::Event<'_>) {
-        let mut actions = Vec::new();
-        self.elector.handle(step.now.mono, event, &mut actions);
-        for action in actions {
-            match action {
-                elector::Action::Dial { to, addresses } => {
-                    step.actions.push(Action::DialElection { to, addresses });
-                }
-                elector::Action::Send { conn, bytes } => {
-                    step.actions.push(Action::SendElection { conn, bytes });
-                }
-                elector::Action::Close { conn, why } => {
-                    log::debug!("Closing an election connection: {why:?}");
-                    step.actions.push(Action::CloseElection { conn });
-                }
-                elector::Action::Elected { state, leader, supporters } => {
-                    self.on_elected(step, state, leader, &supporters);
-                }
-                elector::Action::Adopt { membership, restart } => {
-                    let effect = match restart {
-                        true => "its members are others: the election begins again",
-                        false => "the members are the same",
-                    };
-                    log::info!("A peer has a newer membership, version {:x}; {effect}", membership.version);
-                    step.actions.push(Action::Membership(Box::new(self.views().clone())));
-                }
-                elector::Action::VoterLooks(sid) => self.on_voter_looks(step, sid),
-            }
-        }
-    }
-
-    fn on_voter_looks(&mut self, step: &mut Step<'_>, sid: ServerId) {
-        let now = step.now.mono;
-        let why = match &self.role {
-            Role::Connecting { leader, .. } if *leader == sid => {
-                format!("server {sid} looks for a leader itself")
-            }
-            Role::Leading { leader, since }
-                if leader.serving().is_none()
-                    && self.settings.epoch_wait_max.is_some_and(|max| now >= *since + max) =>
-            {
-                step.server.metrics.quit_leading_due_to_disloyal_voter += 1;
-                format!("server {sid} still looks for a leader")
-            }
-            _ => return log::debug!("Voter {sid} looks for a leader"),
-        };
-        self.end_role(step, &why, false);
-    }
-
-    fn on_elected(
-        &mut self,
-        step: &mut Step<'_>,
-        state: PeerState,
-        leader: ServerId,
-        supporters: &[ServerId],
-    ) {
-        let Role::Looking { since, .. } = self.role else { return };
-        step.server.stop_serving();
-        let now = step.now.mono;
-        let took = now.millis_since(since);
-        // As in Java an observer takes no part in elections, it hears of them.
-        if state != PeerState::Observing {
-            step.server.metrics.election_time.add_ms(took);
-        }
-        let vote = self.elector.election().current_vote();
-        log::info!(
-            "{}: server {leader} was elected in {took} ms, round {}, its zxid {}, epoch {:#x}, supported by {supporters:?}",
-            state_name(state),
-            self.elector.election().round(),
-            vote.zxid,
-            vote.epoch
-        );
-        match state {
-            PeerState::Leading => self.begin_to_lead(step),
-            PeerState::Looking | PeerState::Unknown(_) => {}
-            PeerState::Following | PeerState::Observing => self.begin_to_follow(step, leader),
-        }
-    }
-
     /// The present role is over: clients and peers are let go, and the log is drained before anything else.
     fn end_role(&mut self, step: &mut Step<'_>, why: &str, reload: bool) {
-        let name = self.role.name();
-        log::warn!("No longer {name}: {why}");
+        log::warn!("No longer {}: {why}", self.role.doing());
         step.server.stop_serving();
         self.close_links(step);
         self.without_leader_since = step.now.mono;
@@ -636,12 +559,13 @@ impl Member {
         }
         self.role = Role::Looking {
             since: now,
+            tell_at: now + looking::LONG,
             read_only_at: self.settings.read_only_after.map(|after| now + after),
         };
         step.server.metrics.looking_count += 1;
         let zxid = if self.may_vote { last_zxid } else { Zxid(-1) };
         let epoch = self.epochs.current.0;
-        log::info!("LOOKING: last zxid {zxid}, epoch {epoch:#x}");
+        log::info!("LOOKING for a leader; last zxid {zxid}, epoch {epoch:#x}");
         self.elect(step, elector::Event::Server(election::Event::Look { zxid, epoch }));
     }
 
@@ -736,6 +660,7 @@ impl Member {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(self.elector.next_timeout()) {
             self.elect(step, elector::Event::Timeout);
+            self.tell_of_long_election(now);
         }
         match &mut self.role {
             Role::Looking { read_only_at, .. } => {
@@ -773,22 +698,16 @@ pub struct Loaded {
 }
 
 impl Role {
-    fn name(&self) -> &'static str {
+    fn doing(&self) -> String {
         match self {
-            Role::Looking { .. } => "looking",
-            Role::Connecting { .. } | Role::Learning { observer: false, .. } => "following",
-            Role::Learning { .. } => "observing",
-            Role::Leading { .. } => "leading",
-            Role::Settling { .. } => "settling",
+            Role::Looking { .. } => "looking".to_string(),
+            Role::Connecting { leader, observer: false, .. }
+            | Role::Learning { leader, observer: false, .. } => format!("following server {leader}"),
+            Role::Connecting { leader, .. } | Role::Learning { leader, .. } => {
+                format!("observing server {leader}")
+            }
+            Role::Leading { .. } => "leading".to_string(),
+            Role::Settling { .. } => "settling".to_string(),
         }
-    }
-}
-
-fn state_name(state: PeerState) -> &'static str {
-    match state {
-        PeerState::Looking | PeerState::Unknown(_) => "LOOKING",
-        PeerState::Following => "FOLLOWING",
-        PeerState::Leading => "LEADING",
-        PeerState::Observing => "OBSERVING",
     }
 }

@@ -203,6 +203,13 @@ impl Election {
         &self.views
     }
 
+    /// Servers whose votes of this election have come in, one's own included.
+    pub fn heard(&self) -> BTreeSet<ServerId> {
+        let ballots =
+            self.looking.iter().flat_map(|looking| looking.received.keys().chain(looking.established.keys()));
+        ballots.copied().collect()
+    }
+
     /// When to send [`Event::Timeout`], if it is not too late by then.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.looking.as_ref().map(|looking| looking.decide_at.unwrap_or(looking.resend_at))

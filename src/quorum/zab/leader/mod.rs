@@ -238,6 +238,31 @@ pub enum CloseReason {
     LogBroken,
 }
 
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Silent => f.write_str("nothing was heard of it for too long"),
+            CloseReason::AcksTooLate => f.write_str("it has not acked a proposal for too long"),
+            CloseReason::NewerConfig { version } => {
+                write!(f, "its membership, version {:x}, is newer than this server's", version.0)
+            }
+            CloseReason::Protocol { version } => write!(f, "it speaks protocol version {version:#x}"),
+            CloseReason::Ahead => f.write_str("it has more history than this server"),
+            CloseReason::LastEpoch { accepted } => {
+                write!(f, "it has accepted epoch {accepted}, above which there is none")
+            }
+            CloseReason::Unexpected { packet, stage } => write!(f, "unexpected {packet} while {stage:?}"),
+            CloseReason::NoTable => f.write_str("its PING has no table of sessions"),
+            CloseReason::TooManySyncs => {
+                f.write_str("as many as may be are being synchronised; it will come again")
+            }
+            CloseReason::LogBroken => {
+                f.write_str("what it lacks is not in the log files; it gets a snapshot when it comes again")
+            }
+        }
+    }
+}
+
 /// Why a leader gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepDown {
