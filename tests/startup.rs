@@ -119,6 +119,22 @@ fn a_port_in_use_is_named_with_the_line_that_asks_for_it() {
     assert!(line.contains(&format!("{}:4: clientPort: cannot listen on 127.0.0.1:{port}", config.display())));
 }
 
+/// `ExitCode.UNABLE_TO_BIND_QUORUM_PORT`.
+#[test]
+fn an_election_port_in_use_ends_the_server_with_javas_code() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("data")).expect("a directory");
+    fs::write(place.path("data").join("myid"), "1").expect("myid");
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = other.local_addr().expect("bound").port();
+    let servers = format!("server.1=127.0.0.1:1:{port};127.0.0.1:0\nserver.2=127.0.0.1:1:2;127.0.0.1:0");
+    let config =
+        place.config("data", &format!("electionPortBindRetry=1\ninitLimit=5\nsyncLimit=2\n{servers}"));
+    let (code, line) = refused(&config);
+    assert_eq!(code, 14, "{line}");
+    assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+}
+
 #[test]
 fn a_directory_that_is_a_file_is_named_with_its_line() {
     let place = Place::new();

@@ -8,7 +8,6 @@
 //! 1. While the log is closed nothing is appended: the member then waits for the state, or for its image on disk.
 //! 2. From [`Action::ImageBegins`] until the new state is on disk or loaded from there no snapshot is written.
 
-use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +17,7 @@ use mio::event::Event as Readiness;
 use mio::{Registry, Waker};
 
 use super::helper::{FileJob, HistoryJob, SyncWork};
+use super::lookup::{self, Lookups};
 use super::peers::{PeerSettings, Peers, Tell};
 use super::{Fatal, Reactor};
 use crate::ids::{ServerId, Zxid};
@@ -77,9 +77,6 @@ enum Closing {
 
 impl Ensemble {
     /// `actions` are those of the member's beginning. `snapshot_owed`: write one once clients are served.
-    ///
-    /// # Errors
-    /// A thread could not be started.
     pub fn new(
         member: Member,
         actions: Vec<Action>,
@@ -87,10 +84,10 @@ impl Ensemble {
         places: Places,
         snapshot_owed: bool,
         waker: Arc<Waker>,
-    ) -> io::Result<Ensemble> {
-        Ok(Ensemble {
+    ) -> Ensemble {
+        Ensemble {
             member,
-            peers: Peers::new(settings, waker)?,
+            peers: Peers::new(settings, Lookups::new(lookup::system, waker)),
             places,
             actions,
             links: Vec::new(),
@@ -100,7 +97,7 @@ impl Ensemble {
             serving: Serving::No,
             snapshot_owed,
             stop_by: None,
-        })
+        }
     }
 
     /// Where a learner connects from.

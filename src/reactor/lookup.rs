@@ -1,5 +1,7 @@
-//! Names of peers, looked up on a thread of their own: the resolver may block for many seconds, and nothing else may
-//! stand in line behind it.
+//! Names of peers, looked up beside the reactor: the resolver may block for many seconds.
+//!
+//! Every question has a thread of its own, so that a name whose servers do not answer stands in nobody's way but its own.
+//! Questions come with dials, and dials are paced; [`RUNNING_MAX`] bounds what a resolver that never returns can cost.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -11,57 +13,80 @@ use mio::Waker;
 
 use crate::wire::address::HostPort;
 
+/// Questions under way at a time. One more is answered at once with no address, and its dial is tried again later.
+const RUNNING_MAX: usize = 64;
+
+/// Looks one name up; every time anew, because a peer may have moved.
+pub type Resolver = fn(&HostPort) -> io::Result<Vec<SocketAddr>>;
+
+/// The system's resolver.
+pub fn system(name: &HostPort) -> io::Result<Vec<SocketAddr>> {
+    Ok((name.host.as_str(), name.port).to_socket_addrs()?.collect())
+}
+
 /// What was asked, by the number that the asker gave it, and the addresses in the order of the names. A name that is
 /// not known adds none.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     pub asked: u64,
     pub found: Vec<SocketAddr>,
 }
 
 pub struct Lookups {
-    questions: Sender<(u64, Vec<HostPort>)>,
+    resolver: Resolver,
+    waker: Arc<Waker>,
+    answer: Sender<Answer>,
     answers: Receiver<Answer>,
+    running: usize,
 }
 
 impl Lookups {
-    /// # Errors
-    /// No thread could be started.
-    pub fn start(waker: Arc<Waker>) -> io::Result<Lookups> {
-        let (questions, asked) = channel::<(u64, Vec<HostPort>)>();
+    /// `waker` is woken for every [`Answer`].
+    pub fn new(resolver: Resolver, waker: Arc<Waker>) -> Lookups {
         let (answer, answers) = channel();
-        thread::Builder::new().name("resolve".into()).spawn(move || {
-            for (asked, names) in asked {
-                let found = names.iter().flat_map(look_up).collect();
-                // The reactor may be gone at the end of the process; then nobody needs the answer.
-                if answer.send(Answer { asked, found }).is_ok() {
-                    let _ = waker.wake();
-                }
-            }
-        })?;
-        Ok(Lookups { questions, answers })
+        Lookups { resolver, waker, answer, answers, running: 0 }
     }
 
     /// Addresses at once, if all of these are addresses; otherwise an [`Answer`] will come.
-    pub fn ask(&self, asked: u64, names: Vec<HostPort>) -> Option<Vec<SocketAddr>> {
+    pub fn ask(&mut self, asked: u64, names: Vec<HostPort>) -> Option<Vec<SocketAddr>> {
         let literal = |name: &HostPort| Some(SocketAddr::new(name.host.parse::<IpAddr>().ok()?, name.port));
         if let Some(found) = names.iter().map(literal).collect() {
             return Some(found);
         }
-        self.questions.send((asked, names)).expect("the thread lives as long as the process");
-        None
+        if self.running >= RUNNING_MAX {
+            log::warn!("{RUNNING_MAX} look-ups of peers' names have had no answer yet");
+            return Some(Vec::new());
+        }
+        let (resolver, waker, answer) = (self.resolver, self.waker.clone(), self.answer.clone());
+        let started = thread::Builder::new().name("resolve".into()).spawn(move || {
+            let found = names.iter().flat_map(|name| look_up(resolver, name)).collect();
+            // The reactor may be gone at the end of the process; then nobody needs the answer.
+            if answer.send(Answer { asked, found }).is_ok() {
+                let _ = waker.wake();
+            }
+        });
+        match started {
+            Ok(_) => {
+                self.running += 1;
+                None
+            }
+            Err(error) => {
+                log::error!("Cannot start a thread to look up a peer's name: {error}");
+                Some(Vec::new())
+            }
+        }
     }
 
-    pub fn answer(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+    pub fn answer(&mut self) -> Option<Answer> {
+        let answer = self.answers.try_recv().ok()?;
+        self.running -= 1;
+        Some(answer)
     }
 }
 
-fn look_up(name: &HostPort) -> Vec<SocketAddr> {
-    match (name.host.as_str(), name.port).to_socket_addrs() {
-        Ok(found) => found.collect(),
-        Err(error) => {
-            log::debug!("Cannot look up {}: {error}", name.host);
-            Vec::new()
-        }
-    }
+fn look_up(resolver: Resolver, name: &HostPort) -> Vec<SocketAddr> {
+    resolver(name).unwrap_or_else(|error| {
+        log::debug!("Cannot look up {}: {error}", name.host);
+        Vec::new()
+    })
 }

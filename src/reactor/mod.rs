@@ -259,9 +259,7 @@ impl Reactor {
         let alone = membership.is_none();
         let ensemble = membership.map(|Membership { member, actions, peers, places, .. }| {
             Ensemble::new(member, actions, peers, places, snapshot_owed, waker)
-                .map_err(system("start a thread"))
         });
-        let ensemble = ensemble.transpose()?;
         let mut random = Random((now.wall.0 as u64) ^ (u64::from(std::process::id()) << 32) | 1);
         let schedule =
             SnapshotSchedule::new(settings.snap_count, settings.snap_size_limit_kib, random.next());

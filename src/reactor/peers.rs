@@ -7,17 +7,16 @@
 //!
 //! 1. Numbers of connections are never used twice.
 //! 2. All that a peer sent is told before the end of its connection is: those who hang up at once have said something.
-//! 3. Each dial is answered exactly once, and within its time-out; but a dial to a leader that takes the place of another
-//!    ends that one without an answer, which would be taken for its own.
+//! 3. Each dial is answered exactly once, and within its time-out from when its names are known; but a dial to a leader
+//!    that takes the place of another ends that one without an answer, which would be taken for its own.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
 
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Token, Waker};
+use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::Fatal;
@@ -127,7 +126,8 @@ struct Dial {
     /// Slots of attempts under way.
     trying: Vec<usize>,
     next_at: Option<Instant>,
-    deadline: Instant,
+    /// `None` while names are looked up: for that the resolver has its own time-outs.
+    deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -138,22 +138,19 @@ enum Purpose {
 
 impl Peers {
     /// The election port is bound by the first [`Peers::handle_timeouts`].
-    ///
-    /// # Errors
-    /// No thread for look-ups could be started.
-    pub fn new(settings: PeerSettings, waker: Arc<Waker>) -> io::Result<Peers> {
-        Ok(Peers {
+    pub fn new(settings: PeerSettings, lookups: Lookups) -> Peers {
+        Peers {
             settings,
             slots: Slab::new(),
             conns: HashMap::default(),
             links: HashMap::default(),
             tasks: HashMap::default(),
-            lookups: Lookups::start(waker)?,
+            lookups,
             numbers: 0,
             bind_failures: 0,
             bind_at: Some(Instant(0)),
             unfinished: Vec::new(),
-        })
+        }
     }
 
     pub fn has_input(&self) -> bool {
@@ -162,7 +159,7 @@ impl Peers {
 
     pub fn next_timeout(&self) -> Option<Instant> {
         let tasks = self.tasks.values().filter_map(|task| match task {
-            Task::Dial(dial) => Some(dial.next_at.map_or(dial.deadline, |next| next.min(dial.deadline))),
+            Task::Dial(dial) => dial.next_at.into_iter().chain(dial.deadline).min(),
             Task::Listen(_) => None,
         });
         let closing = self.slots.iter().filter_map(|(_, slot)| match slot {
@@ -187,14 +184,15 @@ impl Peers {
                 tell,
             )?;
         }
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let due = |task: &Task| match task {
-            Task::Dial(dial) => dial.deadline <= now || dial.next_at.is_some_and(|at| at <= now),
+            Task::Dial(dial) => past(dial.deadline) || past(dial.next_at),
             Task::Listen(_) => false,
         };
         let tasks: Vec<u64> = self.tasks.iter().filter(|(_, task)| due(task)).map(|(id, _)| *id).collect();
         for id in tasks {
             let Some(Task::Dial(dial)) = self.tasks.get_mut(&id) else { continue };
-            if dial.deadline <= now {
+            if past(dial.deadline) {
                 self.end_dial(registry, id, None, tell);
             } else {
                 self.try_next(registry, now, id, tell);
@@ -453,13 +451,7 @@ impl Peers {
         tell: &mut Tell<'_>,
     ) -> Result<(), Fatal> {
         let id = self.number();
-        let dial = Dial {
-            purpose,
-            left: VecDeque::new(),
-            trying: Vec::new(),
-            next_at: None,
-            deadline: now + self.settings.connect_timeout,
-        };
+        let dial = Dial { purpose, left: VecDeque::new(), trying: Vec::new(), next_at: None, deadline: None };
         self.tasks.insert(id, Task::Dial(dial));
         match self.lookups.ask(id, addresses) {
             Some(found) => self.on_found(registry, now, id, found, tell),
@@ -476,10 +468,11 @@ impl Peers {
         tell: &mut Tell<'_>,
     ) -> Result<(), Fatal> {
         match self.tasks.get_mut(&id) {
-            // Its time was over before the resolver's.
+            // Nobody wants to know any more.
             None => Ok(()),
             Some(Task::Dial(dial)) => {
                 dial.left = found.into();
+                dial.deadline = Some(now + self.settings.connect_timeout);
                 self.try_next(registry, now, id, tell);
                 Ok(())
             }
@@ -657,7 +650,6 @@ impl Peers {
         }
     }
 
-    /// Answers a dial: with the connection in the slot that has won, or that it has failed.
     /// Ends a dial; its purpose, and the connection of the attempt that succeeded.
     fn take_dial(
         &mut self,
@@ -680,6 +672,7 @@ impl Peers {
         Some((dial.purpose, stream))
     }
 
+    /// Answers a dial: with the connection in the slot that has won, or that it has failed.
     fn end_dial(&mut self, registry: &Registry, id: u64, won: Option<usize>, tell: &mut Tell<'_>) {
         let Some((purpose, stream)) = self.take_dial(registry, id, won) else { return };
         match purpose {
@@ -780,3 +773,6 @@ fn watch(registry: &Registry, stream: &mut TcpStream, at: usize) -> Option<()> {
 fn list<T: std::fmt::Display>(addresses: &[T]) -> String {
     addresses.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;
