@@ -199,7 +199,7 @@ metrics! {
         diff_count: Counter, u64, Count, Java;
         /// Learners brought up to date with a snapshot.
         snap_count: Counter, u64, Count, Java;
-        /// Transactions committed.
+        /// Transactions that this server has committed, as a leader or alone.
         commit_count: Counter, u64, Count, Java;
         /// Connect requests, of new and of resumed sessions.
         connection_request_count: Counter, u64, Count, Java;
@@ -265,7 +265,7 @@ metrics! {
         cnxn_closed_without_zk_server_running: Counter, u64, Count, Java;
         /// Bytes of replies, without their length fields.
         response_bytes: Counter, u64, Bytes, Java;
-        /// Bytes of watch events.
+        /// Bytes of watch events, without their length fields.
         watch_bytes: Counter, u64, Bytes, Java;
         /// TTL znodes created (3.10).
         ttl_node_created_count: Counter, u64, Count, Java;

@@ -611,9 +611,9 @@ impl Reactor {
         if self.batch.txns == 0 {
             self.batch.since = self.host.clock.mono();
         }
+        self.server.metrics.sync_processor_queue_size.add(self.batch.txns);
         self.batch.txns += 1;
         self.batch.bytes += payload.len() as u64;
-        self.server.metrics.sync_processor_queue_size.add(self.batch.txns);
         if self.schedule.is_due(self.log.counters()) {
             self.log.roll();
             self.schedule.redraw(self.random.next());

@@ -83,7 +83,7 @@ impl Observer for Effects<'_, '_> {
             if open || self.auth.allows(acl, perms::READ, &client.identities) {
                 client.out.extend_from_slice(&frame);
                 client.stats.sent += 1;
-                self.metrics.watch_bytes += frame.len() as u64;
+                self.metrics.watch_bytes += frame.len() as u64 - 4;
                 self.metrics.stats.packets_sent += 1;
                 let id = client.id;
                 self.clients.list(id);
@@ -242,9 +242,9 @@ impl Server {
         self.preparer.applied(proposal.zxid);
         self.metrics.outstanding_changes_removed += (before - self.preparer.outstanding_changes()) as u64;
         self.check_digest(&logged);
-        self.metrics.commit_count += 1;
-        // A learner measures by the wall clock of the leader, when COMMIT comes in.
+        // A learner decides no commits, and measures by the wall clock of the leader, when COMMIT comes in.
         if self.serving != Serving::Learning {
+            self.metrics.commit_count += 1;
             self.metrics.propagation_latency.add_nanos(now.nanos_since(proposal.received));
         }
         count_bytes(&mut self.metrics, &logged.txn);

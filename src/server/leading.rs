@@ -53,6 +53,7 @@ impl Server {
                 return;
             }
         };
+        self.metrics.prep_processor_request_queued += 1;
         let op = op.expect("anything else was ignored");
         let changes_before = self.preparer.outstanding_changes();
         let world = World {

@@ -154,7 +154,9 @@ impl Reading<'_> {
                 }
                 let before = self.client.out.len();
                 put_children(self.tree, node, &mut self.client.out);
-                self.metrics.read_of(text, self.client.out.len() - before);
+                // The names alone, as Java counts them, without the four bytes before each and before all.
+                let lengths = 4 * (self.tree.state(node).children as usize + 1);
+                self.metrics.read_of(text, self.client.out.len() - before - lengths);
                 if *with_stat {
                     self.tree.stat(node).write(&mut self.client.out);
                 }
