@@ -431,6 +431,6 @@ fn quorum_view(config: &Config) -> QuorumConfigView {
         election_port: own.map_or(0, |own| own.election_port),
         quorum_port: own.map_or(0, |own| own.quorum_port),
         observer: ensemble.role == Role::Observer,
-        membership: String::new(),
+        membership: None,
     }
 }

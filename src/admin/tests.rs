@@ -208,7 +208,7 @@ impl Inspect for Fixture {
             },
         ];
         let sessions = vec![Deadline { at: AT, at_mono_ms: 3_132_000, members: vec![FIRST, SECOND] }];
-        let learns = matches!(self.mode, Some(Mode::Follower | Mode::Observer));
+        let learns = matches!(self.mode, Some(Mode::Follower | Mode::Observer | Mode::ReadOnly));
         let learned = learns.then(|| vec![(FIRST, 10_000), (SECOND, 4000)]);
         let sessions = if learns { Vec::new() } else { sessions };
         SessionsView { sessions, learned, local: self.local_sessions.then(Vec::new), connections }
@@ -555,6 +555,7 @@ fn members_of_an_ensemble_list_sessions_as_they_know_them() {
     let learned = "Global Sessions(2):|0x100002f9ad300\t10000ms|0x100002f9ad301\t4000ms";
     assert_eq!(first_lines(Mode::Follower, false), learned);
     assert_eq!(first_lines(Mode::Observer, true), format!("{local}|{learned}"));
+    assert_eq!(first_lines(Mode::ReadOnly, false), learned);
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub struct ConnectionSession {
 pub struct SessionsView {
     /// Global sessions by the time at which they expire, soonest first; none on a learner, which does not know it.
     pub sessions: Vec<Deadline<SessionId>>,
-    /// On a learner instead: all global sessions with their timeouts in ms, by id.
+    /// On a learner or a read-only server instead: all global sessions with their timeouts in ms, by id.
     pub learned: Option<Vec<(SessionId, u32)>>,
     /// This server's own sessions, where there may be some.
     pub local: Option<Vec<Deadline<SessionId>>>,
@@ -222,8 +222,8 @@ pub struct QuorumConfigView {
     pub election_port: u16,
     pub quorum_port: u16,
     pub observer: bool,
-    /// `server.N=...` lines and `version=...`, without a newline at the end.
-    pub membership: String,
+    /// `server.N=...` lines and `version=...`, without a newline at the end; `None` on a read-only server.
+    pub membership: Option<String>,
 }
 
 /// Bytes in the directories of snapshots and logs.

@@ -282,7 +282,9 @@ fn conf(out: &mut String, c: &ConfigView, data_bytes: u64, log_bytes: u64) {
         push(out, format_args!("initLimit={}\nsyncLimit={}\n", q.init_limit, q.sync_limit));
         push(out, format_args!("electionAlg={}\nelectionPort={}\n", q.election_alg, q.election_port));
         push(out, format_args!("quorumPort={}\npeerType={}\n", q.quorum_port, u8::from(q.observer)));
-        push(out, format_args!("membership: \n{}", q.membership));
+        if let Some(membership) = &q.membership {
+            push(out, format_args!("membership: \n{membership}"));
+        }
     }
 }
 

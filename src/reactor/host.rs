@@ -106,7 +106,9 @@ impl Inspect for Inspector<'_> {
     fn config(&self) -> ConfigView {
         let mut config = self.host.config.clone();
         if let (Some(quorum), Some(ensemble)) = (&mut config.quorum, &self.ensemble) {
-            quorum.membership = ensemble.member.views().committed().to_string().trim_end().to_string();
+            let member = &ensemble.member;
+            let shown = member.mode(self.server) != Some(Mode::ReadOnly);
+            quorum.membership = shown.then(|| member.views().committed().to_string().trim_end().to_string());
         }
         config
     }

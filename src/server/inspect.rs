@@ -47,7 +47,7 @@ impl Server {
     pub fn deadlines(&self, now: Now) -> SessionsView {
         let wall = |ms: u64| WallMillis(now.wall.0 + ms as i64 - now.mono.millis() as i64);
         let deadline = |ms, members| Deadline { at: wall(ms), at_mono_ms: ms, members };
-        let learns = self.serving == Serving::Learning;
+        let learns = matches!(self.serving, Serving::Learning | Serving::ReadOnly);
         let timed = self.sessions.buckets().filter(|_| !learns);
         let sessions = timed.map(|(ms, members)| deadline(ms, members.collect())).collect();
         let learned = learns.then(|| {
