@@ -336,7 +336,7 @@ impl Reactor {
         self.write_ready();
         self.close_log_if_wanted()?;
         self.pay_snapshot();
-        self.snapshot.advance(&mut self.server, &self.helpers, &self.host.clock);
+        self.snapshot.advance(&mut self.server, &self.helpers, &self.host.clock, self.log.synced());
         self.purge_if_due(now.mono);
         self.note_turn(now.mono);
         self.stop_if_handed_over(now);
@@ -658,6 +658,7 @@ impl Reactor {
         match done {
             Done::Synced(done) => {
                 let done = done?;
+                self.log.sync_done(&done);
                 let since = self.sync_awaited.take();
                 self.host.sync_in_flight = false;
                 self.note_sync(since, done.took, done.through);

@@ -4,7 +4,10 @@
 //!
 //! 1. At most [`CHUNKS_AHEAD`] buffers are with the helper: a slow disk slows the snapshot, not the server.
 //! 2. A turn gives the snapshot at most [`SLICE_MAX`] of its time.
-//! 3. The helper answers in order: what it still owes for snapshots that were given up comes before what is of the
+//! 3. A snapshot is finished only once the log is durable to the last transaction that it has anything of. A member
+//!    may commit what its own log has not on disk yet; a file with half of such transactions, and no log to bring the
+//!    other half, would be a state that never was.
+//! 4. The helper answers in order: what it still owes for snapshots that were given up comes before what is of the
 //!    present one.
 
 use super::clock::Clock;
@@ -47,6 +50,8 @@ struct Running {
     /// Buffers with the helper, the one that opens the file included.
     ahead: usize,
     sealed: bool,
+    /// The end of the file, until the log is durable to there.
+    held: Option<(Zxid, FileJob)>,
     with_last_zxid: bool,
     replaces_history: bool,
 }
@@ -82,13 +87,22 @@ impl Progress {
             filling,
             ahead: 1,
             sealed: false,
+            held: None,
             with_last_zxid,
             replaces_history,
         });
     }
 
-    /// Writes for a moment.
-    pub fn advance(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock) {
+    /// Writes for a moment. The log is durable to `log_synced`.
+    pub fn advance(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock, log_synced: Zxid) {
+        self.write_slices(server, helpers, clock);
+        let held = self.running.as_mut().and_then(|running| running.held.take_if(|held| held.0 <= log_synced));
+        if let Some((_, finish)) = held {
+            helpers.file(finish);
+        }
+    }
+
+    fn write_slices(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock) {
         if !self.wants_a_turn() {
             return;
         }
@@ -105,11 +119,14 @@ impl Progress {
             }
             if all {
                 let (zxid, digest) = server.snapshot_seal();
-                helpers.file(FileJob::SnapshotFinish {
+                let finish = FileJob::SnapshotFinish {
                     digest: digest.map(|digest| (zxid, digest)),
                     last_zxid: running.with_last_zxid.then_some(zxid),
                     replaces_history: running.replaces_history,
-                });
+                };
+                // What a leader sent was never in this server's log.
+                let through = if running.replaces_history { Zxid(0) } else { zxid };
+                running.held = Some((through, finish));
                 running.sealed = true;
                 return;
             }
@@ -123,10 +140,12 @@ impl Progress {
     pub fn abandon(&mut self, server: &mut Server, helpers: &Helpers) {
         let Some(running) = self.running.take() else { return };
         self.owed_buffers += running.ahead;
-        if running.sealed {
+        if running.sealed && running.held.is_none() {
             self.owed_ends += 1;
         } else {
-            server.snapshot_abandon(running.cursor);
+            if !running.sealed {
+                server.snapshot_abandon(running.cursor);
+            }
             helpers.file(FileJob::SnapshotAbandon);
             log::info!("Snapshot {} is given up: another state takes the place of this one", running.zxid);
         }

@@ -211,6 +211,8 @@ struct Snapshot {
     /// The image of a leader, for which the member waits, and where the log goes on behind it.
     image: Option<Zxid>,
     sealed: bool,
+    /// The end of the file, until the log is durable to there.
+    held: Option<(Zxid, FileJob)>,
 }
 
 struct Peer {
@@ -637,12 +639,12 @@ impl Shell {
         let (cursor, zxid) = self.server.snapshot_begin(&mut bytes);
         self.snapshots += 1;
         let number = self.snapshots;
-        self.snapshot = Some(Snapshot { number, cursor, image, sealed: false });
+        self.snapshot = Some(Snapshot { number, cursor, image, sealed: false, held: None });
         self.files.push_back(FileJob::SnapshotBegin { number, zxid });
         self.files.push_back(FileJob::SnapshotChunk { number, bytes });
     }
 
-    /// What is sealed is written all the same.
+    /// What is sealed is written all the same, unless it waits for the log.
     fn abandon_snapshot(&mut self) {
         if let Some(snapshot) = self.snapshot.take()
             && !snapshot.sealed
@@ -674,9 +676,14 @@ impl Shell {
             SyncWork::Log(job) => {
                 let through = match self.is(Sabotage::NoSync) {
                     true => self.log.appended(),
-                    false => job.run(|| Duration::ZERO)?.through,
+                    false => {
+                        let done = job.run(|| Duration::ZERO)?;
+                        self.log.sync_done(&done);
+                        done.through
+                    }
                 };
                 self.syncing = false;
+                self.finish_snapshot();
                 self.tell(now, turn, Event::LogSynced { through });
                 self.prepare_segment();
             }
@@ -756,8 +763,18 @@ impl Shell {
         if let Some((_, writer)) = self.writer.as_mut().filter(|(of, _)| *of == number) {
             writer.write_chunk(&bytes)?;
         }
-        self.files.push_back(FileJob::SnapshotFinish { number, seal, image });
+        // What a leader sent was never in this server's log.
+        let through = if image.is_some() { Zxid(0) } else { seal.0 };
+        snapshot.held = Some((through, FileJob::SnapshotFinish { number, seal, image }));
+        self.finish_snapshot();
         Ok(())
+    }
+
+    /// Ends the file once the log is durable to the last transaction that it has anything of.
+    fn finish_snapshot(&mut self) {
+        let synced = self.log.synced();
+        let held = self.snapshot.as_mut().and_then(|snapshot| snapshot.held.take_if(|held| held.0 <= synced));
+        self.files.extend(held.map(|(_, finish)| finish));
     }
 
     fn do_history(&mut self, now: Now, turn: &mut Turn<'_>, job: HistoryJob) -> Result<(), StorageError> {

@@ -81,6 +81,7 @@ pub struct TxnLog {
     unsynced: Vec<Unsynced>,
     current_dirty: bool,
     appended: Zxid,
+    synced: Zxid,
     temp_names: u64,
     counters: Counters,
 }
@@ -143,6 +144,7 @@ impl TxnLog {
             unsynced: Vec::new(),
             current_dirty: false,
             appended: last,
+            synced: last,
             temp_names: 0,
             counters: Counters::default(),
         }
@@ -151,6 +153,16 @@ impl TxnLog {
     /// The zxid of the last record appended (or recovered); durable only after a sync.
     pub fn appended(&self) -> Zxid {
         self.appended
+    }
+
+    /// Everything up to here is durable, as far as [`TxnLog::sync_done`] was told.
+    pub fn synced(&self) -> Zxid {
+        self.synced
+    }
+
+    /// A [`SyncJob`] has come to its end.
+    pub fn sync_done(&mut self, done: &SyncDone) {
+        self.synced = done.through;
     }
 
     /// The file that is written to, for messages; it has this name from its first sync on.
@@ -285,7 +297,7 @@ impl TxnLog {
     /// what was appended.
     pub fn continue_after(&mut self, last: Zxid) {
         assert!(self.current.is_none() && self.full.is_empty(), "the log was closed");
-        self.appended = last;
+        (self.appended, self.synced) = (last, last);
         self.counters = Counters::default();
     }
 
