@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serval::ids::{SessionId, Zxid};
-use serval::storage::disk::{Disk, RealDisk};
+use serval::storage::disk::{Disk, RealDisk, SECTOR};
 use serval::storage::memory::MemoryDisk;
 use serval::storage::snapshot::{self, encode_node, encode_start};
 use serval::storage::{
@@ -124,6 +124,29 @@ fn a_last_record_that_is_cut_zeroed_or_garbled_anywhere_is_dropped() {
 }
 
 #[test]
+fn a_sector_that_a_crash_left_out_of_the_last_file_ends_it_and_a_wrong_byte_does_not() {
+    let (bytes, starts) = written(&[100, 2000, 50, 50]);
+    let (first, last) = (starts[1] / SECTOR, (starts[2] - 1) / SECTOR);
+    for sector in first..=last {
+        let span = (sector * SECTOR).max(starts[1])..((sector + 1) * SECTOR).min(starts[2]);
+        let mut hole = bytes.clone();
+        hole[span.clone()].fill(0);
+        let (disk, dirs) = with_log(&hole);
+        let (seen, _) = replay(&dirs).unwrap_or_else(|e| panic!("{span:?}: {e}"));
+        assert_eq!(seen, [1], "{span:?}");
+        assert_eq!(disk.get(&log_path("log.1")).unwrap(), bytes[..starts[1]], "{span:?}");
+        if sector == first {
+            continue; // Without its length it is no record at all.
+        }
+        // But for one byte the sector was written: somebody may have been told of what follows.
+        let mut bad = hole;
+        bad[span.start + 20] = 1;
+        let (_, dirs) = with_log(&bad);
+        assert!(matches!(replay(&dirs), Err(StorageError::LogCorrupt { .. })), "{span:?}");
+    }
+}
+
+#[test]
 fn one_wrong_byte_before_the_last_record_is_never_lost_without_a_word() {
     let (bytes, starts) = written(&[100, 3, 600]);
     for at in 16..starts[2] {
@@ -137,8 +160,12 @@ fn one_wrong_byte_before_the_last_record_is_never_lost_without_a_word() {
             }
             // A length that points elsewhere and finds no end byte looks like a torn write to any reader.
             Ok((_, report)) => {
-                let [Notice::TornTail { what: Torn::EndByte | Torn::BehindZeros | Torn::InsideRecord, .. }] =
-                    &report.notices[..]
+                let [
+                    Notice::TornTail {
+                        what: Torn::EndByte | Torn::BehindZeros | Torn::InsideRecord | Torn::Hole,
+                        ..
+                    },
+                ] = &report.notices[..]
                 else {
                     panic!("at {at}: {:?}", report.notices);
                 };

@@ -96,7 +96,8 @@ impl Progress {
     /// Writes for a moment. The log is durable to `log_synced`.
     pub fn advance(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock, log_synced: Zxid) {
         self.write_slices(server, helpers, clock);
-        let held = self.running.as_mut().and_then(|running| running.held.take_if(|held| held.0 <= log_synced));
+        let held =
+            self.running.as_mut().and_then(|running| running.held.take_if(|held| held.0 <= log_synced));
         if let Some((_, finish)) = held {
             helpers.file(finish);
         }

@@ -21,6 +21,9 @@ use rustix::fs::FallocateFlags;
 
 use super::map::MappedSegment;
 
+/// What a disk writes as a whole or not at all, in bytes.
+pub const SECTOR: usize = 512;
+
 /// A directory tree of files.
 pub trait Disk: Send + Sync {
     /// The names of the files in `dir`, in no particular order.

@@ -9,10 +9,7 @@ use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Disk, DiskFile, Segment, SegmentFile};
-
-/// What a disk writes as a whole or not at all, in bytes.
-pub const SECTOR: usize = 512;
+use super::disk::{Disk, DiskFile, SECTOR, Segment, SegmentFile};
 
 /// Cheap to clone; the clones are the same disk.
 #[derive(Clone, Default)]

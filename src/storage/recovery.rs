@@ -14,10 +14,12 @@
 //! | end byte wrong | torn write | end of this file; refused if a good record follows at once |
 //! | checksum wrong, or length negative or above the limit | corruption | refused |
 //! | the same in the last file, and no good record anywhere behind | torn write | end of this file (Java refuses to start) |
+//! | the same in the last file, and a sector of the record is all zeros | torn write | end of this file |
 //! | checksum right, content no transaction | not understood | refused (Java takes a short one for the end of the file) |
 //!
 //! Unsynced pages reach a disk in any order, so a crash can leave the end of a record without its middle; what tells that
-//! from corruption is that nobody was told of the records behind. Zeros followed by good records are such a hole too.
+//! from corruption is that nobody was told of the records behind. Zeros followed by good records are such a hole too, and
+//! so is a sector of zeros inside a record: log files are zeros before they are written to.
 //!
 //! A file that ends early is no error by itself, since a server that restarts goes on in a new file; a transaction that is
 //! missing is one, and shows as a gap between two zxids of an epoch.
@@ -32,7 +34,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::dirs::DataDirs;
-use super::disk::Disk;
+use super::disk::{Disk, SECTOR};
 use super::error::{Corruption, Result, StorageError, io_error};
 use super::input::Input;
 use super::log;
@@ -138,6 +140,8 @@ pub enum Torn {
     EndByte,
     /// Its checksum or length is wrong, and no good record follows.
     Garbled,
+    /// A sector of it was never written.
+    Hole,
     /// Zeros where the next record would begin, but something behind them: pages written out of order.
     BehindZeros,
 }
@@ -153,6 +157,7 @@ impl fmt::Display for Notice {
                     Torn::InsideRecord => "the file ends inside it",
                     Torn::EndByte => "it has no end byte",
                     Torn::Garbled => "its checksum or length is wrong and no good record follows it",
+                    Torn::Hole => "a sector of it was never written",
                     Torn::BehindZeros => "it begins with zeros",
                 };
                 let done = if *cut { "it is cut off" } else { "replay goes on with the next file" };
@@ -486,13 +491,18 @@ impl<'a> LogFile<'a> {
         if have.len() < whole {
             return Ok(Next::End(Some(Torn::InsideRecord)));
         }
+        let good =
+            have[whole - 1] == END_BYTE && record::checksum_matches(checksum, &have[HEAD_LEN..whole - 1]);
+        if last && !good && lacks_a_sector(offset, &have[..whole]) {
+            return Ok(Next::End(Some(Torn::Hole)));
+        }
         if have[whole - 1] != END_BYTE {
             if self.good_record_at(whole)? {
                 return Err(self.corrupt(Corruption::BadEndByte));
             }
             return Ok(Next::End(Some(Torn::EndByte)));
         }
-        if !record::checksum_matches(checksum, &have[HEAD_LEN..whole - 1]) {
+        if !good {
             return self.garbled(last, Corruption::BadChecksum);
         }
         self.end = offset + whole as u64;
@@ -561,6 +571,16 @@ impl<'a> LogFile<'a> {
             self.input.take(n);
         }
     }
+}
+
+/// Whether a part of the record that lies in one sector is all zeros. The first bytes of every record are zeros, and say
+/// nothing: the upper half of its checksum.
+fn lacks_a_sector(offset: u64, record: &[u8]) -> bool {
+    const CHECKSUM_UPPER_HALF: usize = 4;
+    let to_boundary = SECTOR - (offset % SECTOR as u64) as usize;
+    let (first, rest) = record.split_at(to_boundary.min(record.len()));
+    let lacking = |part: &[u8]| part.iter().all(|&b| b == 0);
+    (first.len() > CHECKSUM_UPPER_HALF && lacking(first)) || rest.chunks(SECTOR).any(lacking)
 }
 
 /// The length of the payload of the good record that `bytes` begin with.
