@@ -125,6 +125,9 @@ impl Ballot {
     }
 }
 
+/// Servers without a vote to remember, whatever ids they say they have.
+const ASKERS_MAX: usize = 64;
+
 /// An election that is under way.
 #[derive(Debug)]
 struct Looking {
@@ -139,6 +142,8 @@ struct Looking {
     missed: BTreeSet<ServerId>,
     /// Servers that could not be connected to, and have not been heard of since.
     unreachable: BTreeSet<ServerId>,
+    /// Servers without a vote that have asked meanwhile, and are told once there is a leader.
+    askers: BTreeSet<ServerId>,
     interval: Millis,
     resend_at: Instant,
     /// When the proposal counts as agreed upon; set while a quorum has voted for it.
@@ -266,6 +271,7 @@ impl Election {
             established: BTreeMap::new(),
             missed: BTreeSet::new(),
             unreachable: BTreeSet::new(),
+            askers: BTreeSet::new(),
             interval: self.pace.resend_min,
             resend_at: now + self.pace.resend_min,
             decide_at: None,
@@ -308,6 +314,13 @@ impl Election {
             }
         }
         if !self.views.is_voter(from) {
+            // What is answered now is the leader of before, as in Java. Who asks once in a while would take long to hear
+            // of the next one.
+            if let Some(looking) = &mut self.looking
+                && looking.askers.len() < ASKERS_MAX
+            {
+                looking.askers.insert(from);
+            }
             return self.answer(now, from, self.current, self.round, actions);
         }
         if matches!(n.state, PeerState::Unknown(_)) {
@@ -423,6 +436,11 @@ impl Election {
                 return self.win(n.vote, n.round, supporters, actions);
             }
         }
+        if !looking.established.values().any(|known| known.agrees_with(&theirs)) {
+            // News: whoever was asked long ago will have heard of it, too.
+            looking.interval = self.pace.resend_min;
+            looking.resend_at = looking.resend_at.min(now + looking.interval);
+        }
         looking.established.insert(from, theirs);
         let supporters = supporters(&looking.established, &theirs);
         if leads(self.me, self.round, &looking.established, n)
@@ -439,6 +457,10 @@ impl Election {
     ///
     /// Java waits in every case, and again after every message that changes nothing.
     fn decide(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        // Voters that look tell an observer of the leader they had. Many of those would elect a server that is dead.
+        if self.views.role_of(self.me) == Role::Observer {
+            return;
+        }
         let Some(looking) = &mut self.looking else { return };
         let proposal =
             Ballot { vote: looking.proposal, round: self.round, state: PeerState::Looking, versioned: true };
@@ -459,7 +481,10 @@ impl Election {
         self.round = round;
         (self.current, self.current_round) = (vote, round);
         self.state = self.state_under(vote.leader);
-        self.looking = None;
+        let askers = self.looking.take().map_or(BTreeSet::new(), |looking| looking.askers);
+        for sid in askers {
+            self.tell(sid, vote, round, actions);
+        }
         actions.push(Action::Elected { state: self.state, leader: vote.leader, supporters });
     }
 

@@ -447,6 +447,52 @@ fn zookeeper_3109_a_leader_hears_of_voters_that_look_elsewhere() {
     assert_eq!(heard[0], ElectionAction::VoterLooks(ServerId(2)));
 }
 
+/// Voters that look answer an observer with the leader they had, Java's as well. Two such answers agreed, and the observer
+/// went to the dead leader for two seconds.
+#[test]
+fn an_observer_does_not_take_the_leader_that_voters_had_for_the_next_one() {
+    let mut four = election(4, ensemble(3, 1));
+    after(&mut four, 0, Event::Look { zxid: Zxid(9), epoch: 4 });
+    let before = body(PeerState::Looking, vote(3, 5, 4), 1, "");
+    for from in [1, 2, 3] {
+        after(&mut four, 0, Event::Message { from: ServerId(from), body: &before });
+        assert_eq!(four.state(), PeerState::Looking);
+    }
+    let after_it = |state| body(state, vote(2, 9, 4), 1, "");
+    after(&mut four, 1, Event::Message { from: ServerId(1), body: &after_it(PeerState::Following) });
+    let told = after(&mut four, 1, Event::Message { from: ServerId(2), body: &after_it(PeerState::Leading) });
+    assert!(matches!(&told[..], [ElectionAction::Elected { leader: ServerId(2), .. }]), "{told:?}");
+}
+
+#[test]
+fn an_observer_that_asked_during_an_election_is_told_who_won() {
+    let mut one = election(1, ensemble(2, 1));
+    after(&mut one, 0, Event::Look { zxid: Zxid(9), epoch: 4 });
+    let asked = body(PeerState::Looking, Vote::NOBODY, 1, "");
+    after(&mut one, 0, Event::Message { from: ServerId(3), body: &asked });
+    let mine = body(PeerState::Looking, vote(1, 9, 4), 1, "");
+    let actions = after(&mut one, 0, Event::Message { from: ServerId(2), body: &mine });
+    let frames = actions.iter().filter_map(|action| match action {
+        ElectionAction::Send { to: ServerId(3), frame } => Some(&frame[4..]),
+        _ => None,
+    });
+    let told: Vec<_> = frames.map(|frame| Notification::decode(frame).expect("our own").state).collect();
+    assert_eq!(told, [PeerState::Leading], "{actions:?}");
+}
+
+#[test]
+fn who_hears_of_a_leader_after_long_asks_the_others_soon() {
+    let mut four = election(4, ensemble(3, 1));
+    after(&mut four, 0, Event::Look { zxid: Zxid(9), epoch: 4 });
+    for _ in 0..6 {
+        let when = four.next_timeout().expect("it looks").millis();
+        after(&mut four, when, Event::Timeout { delivered: true });
+    }
+    let leads = body(PeerState::Leading, vote(3, 9, 4), 1, "");
+    after(&mut four, 13_000, Event::Message { from: ServerId(3), body: &leads });
+    assert_eq!(four.next_timeout(), Some(Instant::from_millis(13_200)));
+}
+
 /// The winner waits for better votes while its followers know already: it repeats itself in the round that it wins.
 #[test]
 fn a_follower_hears_of_its_leader_looking_again_but_not_of_it_looking_still() {
