@@ -259,13 +259,14 @@ impl Server {
         }
         if let Some(session) = closed {
             self.sessions.remove(session);
-            self.learning.forget(session);
             // The requester is answered below and closed then; an expired session's connection just ends.
             if let Some(carrier) = self.carriers.remove(&session)
                 && asker.map(|asker| asker.conn) != Some(carrier)
             {
                 self.clients.close(carrier, Close::Now);
+                self.abandon(carrier, session);
             }
+            self.learning.forget(session);
         }
         if matches!(logged.txn, Txn::Multi(_)) {
             MultiHeader::END.write(&mut body);
@@ -319,8 +320,8 @@ impl Server {
         if err == ErrorCode::SessionMoved.code() {
             // As Java does it: told the error, a client would not know what became of its session.
             log::info!("Closed {}: its session {} has moved", client.peer, client.session);
-            let (session, waiting) = (client.session, std::mem::take(&mut client.waiting));
-            self.abandon(session, waiting);
+            let session = client.session;
+            self.abandon(conn, session);
             return self.clients.close(conn, Close::AfterFlush);
         }
         let body = if err == 0 { body } else { &[] };

@@ -283,12 +283,11 @@ impl Server {
         let peer = self.clients.get(conn).expect("the caller looked it up").peer;
         if let Some(other) = self.carriers.remove(&session) {
             self.clients.close(other, Close::Now);
-            if let Some(other) = self.clients.get_mut(other) {
-                log::info!("{peer} asks for session {session}: closed its connection from {}", other.peer);
-                other.session = SessionId::NONE;
-                let waiting = std::mem::take(&mut other.waiting);
-                self.abandon(session, waiting);
+            if let Some(client) = self.clients.get_mut(other) {
+                log::info!("{peer} asks for session {session}: closed its connection from {}", client.peer);
+                client.session = SessionId::NONE;
             }
+            self.abandon(other, session);
         }
         let password_fits = request.password == Some(&password(session)[..]);
         let own = self.sessions.is_local(session);

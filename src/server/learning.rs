@@ -75,11 +75,10 @@ impl Learning {
     }
 }
 
-/// Whether a transaction of the session can be that of this request. Expiry has the number 0, as a client may.
+/// Whether a transaction of the session can be that of this request. Some clients begin to count anew with each
+/// connection, so the number alone could be that of a request which the client sent to another server.
 fn answers(header: &TxnHeader, cxid: i32, op: Op) -> bool {
-    let about = |kind: Op| (header.kind == kind.code()) == (op == kind);
-    header.cxid == cxid
-        && (header.kind == Op::Error.code() || (about(Op::CloseSession) && about(Op::CreateSession)))
+    header.cxid == cxid && (header.kind == op.code() || header.kind == Op::Error.code())
 }
 
 impl Server {
@@ -198,11 +197,19 @@ impl Server {
 
     /// Takes the request that this transaction answers from the head of its connection's line; most are foreign.
     pub(super) fn take_forwarded(&mut self, header: &TxnHeader) -> Option<Asker> {
+        let carrier = self.carriers.get(&header.session).copied();
+        // Whoever is being closed hears of nothing any more. Left in line, the request would become an orphan after
+        // its transaction, and wait for a later one.
+        if let Some(conn) = carrier
+            && self.clients.get(conn).is_some_and(|client| client.close != Close::No)
+        {
+            self.abandon(conn, header.session);
+        }
         if self.learning.answers_orphan(header) {
             return None;
         }
-        let conn = *self.carriers.get(&header.session)?;
-        let client = self.clients.get_mut(conn).filter(|client| client.close == Close::No)?;
+        let conn = carrier?;
+        let client = self.clients.get_mut(conn)?;
         let &Waiting::Forwarded { cxid, op, received, large } = client.waiting.front()? else { return None };
         if !answers(header, cxid, op) {
             return None;

@@ -291,9 +291,10 @@ impl Server {
 
     /// The socket is gone, for whatever reason. The session lives on.
     pub fn disconnected(&mut self, conn: ConnId) {
-        let Some(mut client) = self.clients.remove(conn) else { return };
+        let Some(session) = self.clients.get(conn).map(|client| client.session) else { return };
+        self.abandon(conn, session);
+        let mut client = self.clients.remove(conn).expect("it was there a line ago");
         self.silent.remove(conn, &mut client.slot);
-        self.abandon(client.session, std::mem::take(&mut client.waiting));
         self.learning.gone(client.session, conn);
         self.watches.remove_watcher(conn.watcher());
         if self.carriers.get(&client.session) == Some(&conn) {
@@ -308,9 +309,10 @@ impl Server {
         }
     }
 
-    /// The line of a connection that will hear of nothing in it.
-    fn abandon(&mut self, session: SessionId, waiting: VecDeque<Waiting>) {
-        for one in waiting {
+    /// Gives up the line of a connection that will hear of nothing in it.
+    fn abandon(&mut self, conn: ConnId, session: SessionId) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        for one in std::mem::take(&mut client.waiting) {
             match one {
                 Waiting::Write { .. } => continue,
                 Waiting::Forwarded { cxid, op, large, .. } => {
@@ -321,6 +323,8 @@ impl Server {
             }
             self.deferred -= 1;
         }
+        // The end of a local session is in its connection's line and nowhere else.
+        self.sessions.remove_closing_local(session);
     }
 
     /// Moves what was prepared since the last call into `into`, in its order.

@@ -398,6 +398,13 @@ impl Sessions {
         self.local.remove(id);
     }
 
+    /// Removes the session if it is local and closing.
+    pub fn remove_closing_local(&mut self, id: SessionId) {
+        if self.local.state(id) == SessionState::Closing {
+            self.local.remove(id);
+        }
+    }
+
     pub fn expired_local(&self, now: Instant) -> Option<SessionId> {
         self.local.expiry.due(now)
     }

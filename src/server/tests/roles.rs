@@ -4,7 +4,7 @@ use super::*;
 use crate::quorum::views::Views;
 use crate::quorum::zab::packet::{self, Entry};
 use crate::wire::op::Route;
-use crate::wire::txn::{LoggedTxn, Txn, TxnHeader};
+use crate::wire::txn::{CreateKind, CreateTxn, LoggedTxn, Txn, TxnHeader};
 
 const LEARNER: LearnerId = LearnerId(7);
 
@@ -436,6 +436,42 @@ fn what_an_earlier_connection_asked_does_not_answer_the_next_one() {
 }
 
 #[test]
+fn what_was_answered_while_its_connection_ended_answers_for_no_later_request() {
+    let mut pair = Pair::new();
+    let old = pair.client(learner);
+    let session = pair.learner.session(old);
+    pair.learner.send(old, 7, Op::Create.code(), &create("/a", b"", 0));
+    pair.learner.send(old, 8, Op::Exists.code(), &path_and_watch("/a", false));
+    pair.learner.send(old, 9, Op::Create.code(), &create("/b", b"", 0));
+    pair.learner.send(old, 10, 9999, &[]);
+    assert_eq!(pair.learner.server.close_wanted(old), Close::AfterFlush);
+    pair.run();
+    pair.learner.reap();
+    assert_eq!(pair.learner.server.in_flight(), 0);
+    let (new, answer) = pair.resume(learner, session);
+    assert_eq!(answer, Some(session));
+    assert_eq!(pair.create(learner, new, "/c", 0).err, 0, "a client may count anew with each connection");
+}
+
+#[test]
+fn a_transaction_of_another_kind_is_of_a_request_to_another_server() {
+    let mut pair = Pair::new();
+    let a = pair.client(learner);
+    let session = pair.learner.session(a);
+    pair.learner.send(a, 1, Op::Delete.code(), &path_and_version("/none", -1));
+    let acl = AclList::OPEN;
+    let kind = CreateKind::Create { ephemeral: false };
+    let txn = CreateTxn { kind, path: "/x".into(), data: None, acl, parent_cversion: 1 };
+    pair.learner.server.committed(entry(session, 1, Zxid(50), Txn::Create(txn)));
+    pair.learner.sync_rest();
+    assert_eq!(pair.learner.replies(a), []);
+    let code = ErrorCode::NoNode.code();
+    pair.learner.server.committed(entry(session, 1, Zxid(51), Txn::Error { code }));
+    pair.learner.sync_rest();
+    assert_eq!(pair.learner.replies(a)[0].err, code);
+}
+
+#[test]
 fn sessions_live_while_their_learner_reports_them_and_the_leader_ends_them() {
     let mut pair = Pair::new();
     let a = pair.client(learner);
@@ -511,6 +547,20 @@ fn local_sessions_cost_no_transaction_and_stay_where_they_are() {
         assert_eq!(kinds(&pair.history), [1, 1]);
         let (_, answer) = pair.resume(at, session);
         assert_eq!(answer, Some(SessionId::NONE));
+    }
+}
+
+#[test]
+fn a_local_session_whose_client_closes_it_and_leaves_is_gone() {
+    for at in [leader as At, learner] {
+        let mut pair = Pair::with_local_sessions(true);
+        let a = pair.client(at);
+        at(&mut pair).send(a, 1, Op::Create.code(), &create("/a", b"", 0));
+        at(&mut pair).send(a, 2, Op::CloseSession.code(), &[]);
+        at(&mut pair).server.disconnected(a);
+        pair.run();
+        assert_eq!(kinds(&pair.history), [1]);
+        assert_eq!((at(&mut pair).server.sessions.local_len(), at(&mut pair).server.in_flight()), (0, 0));
     }
 }
 
