@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serval::ids::{SessionId, Zxid};
+use serval::sim::disk::FaultyDisk;
 use serval::storage::disk::{Disk, RealDisk, SECTOR};
 use serval::storage::memory::MemoryDisk;
 use serval::storage::snapshot::{self, encode_node, encode_start};
@@ -121,6 +122,41 @@ fn a_last_record_that_is_cut_zeroed_or_garbled_anywhere_is_dropped() {
             assert_eq!(disk.get(&log_path("log.1")).unwrap(), bytes[..last], "{how} at {at}");
         }
     }
+}
+
+#[test]
+fn files_of_one_sync_get_their_names_in_their_order() {
+    let mut steps = 0;
+    loop {
+        let disk = MemoryDisk::new();
+        let faulty = FaultyDisk::new(disk.clone());
+        let dirs_of = |disk: Arc<dyn Disk>| DataDirs::with_disk(Path::new(ROOT), Path::new(ROOT), disk);
+        let mut log = TxnLog::new(&dirs_of(Arc::new(faulty.clone())), small(), Zxid::ZERO);
+        for zxid in 1..=6 {
+            log.append(Zxid(zxid), &payload(Zxid(zxid), 50)).unwrap();
+            if zxid % 2 == 0 {
+                log.roll();
+            }
+        }
+        let job = log.sync_job().unwrap();
+        faulty.cut_after(steps);
+        let done = job.run(|| Duration::ZERO);
+        for survivors in 0_u32..64 {
+            let mut asked = 0;
+            let found = disk.crash(|| {
+                asked += 1;
+                survivors >> (asked % 6) & 1 == 1
+            });
+            let (seen, _) = replay(&dirs_of(Arc::new(found)))
+                .unwrap_or_else(|e| panic!("power lost after {steps} steps, {survivors:#b} survive: {e}"));
+            assert!(seen.len() == 6 || done.is_err());
+        }
+        if done.is_ok() {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps >= 9, "three files are synced, named, and their names made durable");
 }
 
 #[test]

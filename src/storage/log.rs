@@ -398,14 +398,24 @@ impl SyncJob {
                 file.sync().map_err(write_error("sync", path))?;
             }
             if let Some(temp) = unnamed {
+                // A crash may keep the later of two names and lose the earlier.
+                if std::mem::replace(&mut named, true) {
+                    self.sync_names()?;
+                }
                 self.disk.rename(temp, path).map_err(write_error("name", path))?;
-                named = true;
             }
         }
-        if named && self.force {
-            self.disk.sync_dir(&self.dir).map_err(write_error("sync the directory of", &self.dir))?;
+        if named {
+            self.sync_names()?;
         }
         Ok(SyncDone { through: self.through, took: clock().saturating_sub(begun) })
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        if !self.force {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.dir).map_err(write_error("sync the directory of", &self.dir))
     }
 }
 
