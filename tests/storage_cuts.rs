@@ -213,6 +213,35 @@ fn a_crash_in_a_truncation_leaves_a_prefix_of_the_history() {
     }
 }
 
+/// ZOOKEEPER-1549: the writer of a fuzzy snapshot began at 1-13, and found 1-14 in the tree. A cut between the two takes
+/// it along, though its name is below; whichever part of the trailer tells. Cut behind 1-14 it stays.
+#[test]
+fn a_snapshot_that_has_what_is_cut_off_goes_whatever_its_name() {
+    for (digest_at, last_processed) in [(Some(14), Some(14)), (None, Some(14)), (Some(14), None)] {
+        let (disk, _) = old_history();
+        let mut tree = load(&disk).unwrap().tree;
+        let mut bytes = Vec::new();
+        jute::put_len(&mut bytes, 0);
+        tree.write_acl_map(&mut bytes);
+        let cursor = tree.snapshot_begin();
+        assert!(tree.snapshot_slice(cursor, &mut bytes, usize::MAX / 2));
+        let digest = digest_at.map(|n| (z(1, n), tree.digest()));
+        let mut writer = SnapshotWriter::create(&dirs(disk.clone()), z(1, 13), Compression::None).unwrap();
+        writer.write_chunk(&bytes).unwrap();
+        writer.finish(digest, last_processed.map(|n| z(1, n))).unwrap();
+        assert_eq!(old_part(&load(&disk).unwrap()), Some(14));
+
+        truncate_after(&dirs(disk.clone()), &LoadOptions::default(), z(1, 14)).unwrap();
+        assert!(disk.list(&file("")).unwrap().contains(&format!("snapshot.{:x}", z(1, 13))));
+        let cut = |dirs: &DataDirs| drop(truncate_after(dirs, &LoadOptions::default(), z(1, 13)).unwrap());
+        check_crashes(&disk, cut, |state| match old_part(state) {
+            Some(13 | 14) => Ok(()),
+            part => Err(format!("{part:?} of it, truncated to 13")),
+        });
+        assert_eq!(old_part(&load(&disk).unwrap()), Some(13));
+    }
+}
+
 /// B5: an image that is lower than the log, in its middle, or above all of it. Whatever is there when the server starts
 /// again is the image, or what it had before, and not less of that than the image's zxid.
 #[test]

@@ -293,7 +293,7 @@ impl Files {
     fn cut(&self, above: Zxid) -> Result<(), StorageError> {
         let cut = storage::truncate_after(&self.dirs, &self.load.files, above)?;
         for path in &cut.removed {
-            log::info!("Removed {}: all of it is above {above}", path.display());
+            log::info!("Removed {}: it has what is above {above}", path.display());
         }
         for (path, len) in &cut.cut {
             log::info!("Cut {} to {len} bytes: what followed is above {above}", path.display());

@@ -13,9 +13,7 @@ use super::dirs::DataDirs;
 use super::error::{Result, StorageError, io_error};
 use super::names::{Kind, numbered};
 use super::recovery::LoadOptions;
-use super::snapshot::{self, BadNode, SnapshotSink};
-use crate::ids::SessionId;
-use crate::wire::records::{AclList, StatPersisted};
+use super::snapshot::{self, Nowhere};
 
 /// `autopurge.snapRetainCount` may not be less.
 pub const SNAPSHOTS_KEPT_MIN: usize = 3;
@@ -61,24 +59,6 @@ pub fn purge(
         }
     }
     failed.map_or(Ok(removed), Err)
-}
-
-/// Takes a snapshot apart only to see that it is whole.
-struct Nowhere;
-
-impl SnapshotSink for Nowhere {
-    fn begin(&mut self) {}
-    fn session(&mut self, _: SessionId, _: i32) {}
-    fn acl(&mut self, _: i64, _: AclList<'_>) {}
-    fn node(
-        &mut self,
-        _: &str,
-        _: Option<&[u8]>,
-        _: i64,
-        _: &StatPersisted,
-    ) -> std::result::Result<(), BadNode> {
-        Ok(())
-    }
 }
 
 const USAGE: &str = "Usage:

@@ -183,7 +183,7 @@ impl fmt::Display for Notice {
     }
 }
 
-const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+pub(super) const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// Java tries no more than this many.
 const CANDIDATES_MAX: usize = 100;

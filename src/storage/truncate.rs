@@ -4,11 +4,14 @@
 //! at the reload. Here nothing above the zxid survives, in whatever file it stands, and every step is checked (a full
 //! disk that was ignored here has split ensembles: ZOOKEEPER-3701).
 //!
+//! A snapshot's name says where the writer began, and its trailer where the tree was in the end: a fuzzy one has of
+//! the transactions in between what came before the writer. Replay mends that, but not once they are cut off.
+//!
 //! # Invariants
 //!
 //! 1. A crash between any two steps leaves a prefix of the old history that loads: snapshots above the zxid go
 //!    first, then logs from the newest to the oldest, then the end of the last one.
-//! 2. There is a good snapshot at or below the zxid, or nothing is touched.
+//! 2. There is a good snapshot with nothing above the zxid in it, or nothing is touched.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +19,8 @@ use super::dirs::DataDirs;
 use super::disk::Disk;
 use super::error::{Corruption, Result, StorageError, io_error};
 use super::names::{Kind, numbered};
-use super::recovery::{LoadOptions, LogFile, Next, Opening, files_from};
-use super::snapshot;
+use super::recovery::{EIO, LoadOptions, LogFile, Next, Opening, files_from};
+use super::snapshot::{self, BadSnapshot};
 use crate::ids::Zxid;
 use crate::wire::jute::Reader;
 use crate::wire::txn::TxnHeader;
@@ -35,12 +38,21 @@ pub fn truncate_after(dirs: &DataDirs, options: &LoadOptions, zxid: Zxid) -> Res
     let disk = &*dirs.disk;
     let nothing = || StorageError::NothingToTruncateTo { zxid, dir: dirs.log.clone() };
     let snapshots = numbered(disk, &dirs.snap, Kind::Snapshot)?;
-    let (keep, newer): (Vec<_>, Vec<_>) = snapshots.into_iter().partition(|file| file.zxid <= zxid);
+    let mut newer = Vec::new();
     let mut base = None;
-    for file in keep.iter().rev() {
-        if snapshot::quick_test(disk, &file.path).map_err(io_error("read", &file.path))? {
-            base = Some(file.zxid);
-            break;
+    for file in snapshots.into_iter().rev() {
+        if file.zxid > zxid {
+            newer.push(file.path);
+            continue;
+        }
+        match last_inside(disk, options, &file.path)? {
+            Some(last) if last > zxid => newer.push(file.path),
+            Some(_) => {
+                base = Some(file.zxid);
+                break;
+            }
+            // A start passes it over too.
+            None => {}
         }
     }
     let base = base.ok_or_else(nothing)?;
@@ -67,7 +79,7 @@ pub fn truncate_after(dirs: &DataDirs, options: &LoadOptions, zxid: Zxid) -> Res
     }
 
     let mut done = Truncated::default();
-    done.remove(disk, &dirs.snap, newer.into_iter().rev().map(|file| file.path))?;
+    done.remove(disk, &dirs.snap, newer.into_iter())?;
     done.remove(disk, &dirs.log, later.into_iter().rev())?;
     for (path, len) in cuts.into_iter().rev() {
         done.cut(disk, path, len)?;
@@ -96,6 +108,24 @@ impl Truncated {
         disk.truncate(&path, len).map_err(io_error("cut off the end of", &path))?;
         self.cut.push((path, len));
         Ok(())
+    }
+}
+
+/// The last zxid of which a snapshot may hold something, -1 if it does not say; `None` if it cannot be loaded.
+fn last_inside(disk: &dyn Disk, options: &LoadOptions, path: &Path) -> Result<Option<Zxid>> {
+    if !snapshot::quick_test(disk, path).map_err(io_error("read", path))? {
+        return Ok(None);
+    }
+    match snapshot::load(disk, path, options.len_max, &mut snapshot::Nowhere) {
+        Ok(trailer) => {
+            let digest_at = trailer.digest.map(|(at, _)| at);
+            Ok(Some(digest_at.max(trailer.last_processed).unwrap_or(Zxid(-1))))
+        }
+        // As at a start: this is not the file's fault, and an older one would be no better.
+        Err(BadSnapshot::Io(source)) if source.raw_os_error().is_some_and(|code| code != EIO) => {
+            Err(io_error("read", path)(source))
+        }
+        Err(_) => Ok(None),
     }
 }
 
