@@ -336,7 +336,7 @@ impl Reactor {
         self.write_ready();
         self.close_log_if_wanted()?;
         self.pay_snapshot();
-        self.snapshot.advance(&mut self.server, &self.helpers, &self.host.clock, self.log.synced());
+        self.snapshot.advance(&mut self.server, &self.helpers, &self.host.clock, &self.log);
         self.purge_if_due(now.mono);
         self.note_turn(now.mono);
         self.stop_if_handed_over(now);

@@ -4,7 +4,7 @@
 //!
 //! 1. At most [`CHUNKS_AHEAD`] buffers are with the helper: a slow disk slows the snapshot, not the server.
 //! 2. A turn gives the snapshot at most [`SLICE_MAX`] of its time.
-//! 3. A snapshot is finished only once the log is durable to the last transaction that it has anything of. A member
+//! 3. A snapshot is finished only once all is durable that was in the log when its last part was written. A member
 //!    may commit what its own log has not on disk yet; a file with half of such transactions, and no log to bring the
 //!    other half, would be a state that never was.
 //! 4. The helper answers in order: what it still owes for snapshots that were given up comes before what is of the
@@ -16,7 +16,7 @@ use crate::admin::views::SnapshotView;
 use crate::ids::Zxid;
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::storage::SnapshotFile;
+use crate::storage::{SnapshotFile, TxnLog};
 use crate::time::Instant;
 use crate::tree::CursorId;
 
@@ -93,17 +93,17 @@ impl Progress {
         });
     }
 
-    /// Writes for a moment. The log is durable to `log_synced`.
-    pub fn advance(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock, log_synced: Zxid) {
-        self.write_slices(server, helpers, clock);
+    /// Writes for a moment.
+    pub fn advance(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock, log: &TxnLog) {
+        self.write_slices(server, helpers, clock, log.appended());
         let held =
-            self.running.as_mut().and_then(|running| running.held.take_if(|held| held.0 <= log_synced));
+            self.running.as_mut().and_then(|running| running.held.take_if(|held| held.0 <= log.synced()));
         if let Some((_, finish)) = held {
             helpers.file(finish);
         }
     }
 
-    fn write_slices(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock) {
+    fn write_slices(&mut self, server: &mut Server, helpers: &Helpers, clock: &Clock, log_end: Zxid) {
         if !self.wants_a_turn() {
             return;
         }
@@ -125,9 +125,8 @@ impl Progress {
                     last_zxid: running.with_last_zxid.then_some(zxid),
                     replaces_history: running.replaces_history,
                 };
-                // What a leader sent was never in this server's log.
-                let through = if running.replaces_history { Zxid(0) } else { zxid };
-                running.held = Some((through, finish));
+                // Not the tree's zxid: a leader's image was never in the log, nor is the name of an epoch.
+                running.held = Some((log_end, finish));
                 running.sealed = true;
                 return;
             }
@@ -183,5 +182,64 @@ impl Progress {
         }
         self.buffers.clear();
         (view, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::super::helper::Done;
+    use super::*;
+    use crate::server::Serving;
+    use crate::server::tests::options;
+    use crate::state::LoadSettings;
+    use crate::storage::memory::MemoryDisk;
+    use crate::storage::{Compression, DataDirs, LoadOptions, LogOptions};
+    use crate::tree::Tree;
+
+    #[test]
+    fn a_snapshot_gets_its_name_once_the_log_is_durable_behind_it() {
+        let disk = MemoryDisk::new();
+        let dirs = DataDirs::with_disk(Path::new("/data"), Path::new("/data"), Arc::new(disk));
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let clock = Clock::start();
+        let options = options();
+        let tree = options.rules.tree;
+        let files = LoadOptions { len_max: 1 << 20, trust_empty: false, autocreate_db: true };
+        let load = LoadSettings { files, tree, newest_max: 0 };
+        let helpers =
+            Helpers::start(&dirs, Compression::None, load, None, waker, clock).expect("the threads start");
+        let mut server = Server::new(options, Tree::new(tree), [], clock.now());
+        let mut log = TxnLog::new(&dirs, LogOptions::new(64, true, -1), Zxid::ZERO);
+        let mut progress = Progress::default();
+
+        // Leads an epoch without a transaction, so its tree is at a zxid that no log will ever have.
+        server.stop_serving();
+        server.serve(clock.now(), Serving::Leading, Some(Zxid(1 << 32)));
+        log.append(Zxid(1), b"applied, because a quorum has it").expect("a good disk");
+        progress.begin(&mut server, &helpers, true, false);
+        progress.advance(&mut server, &helpers, &clock, &log);
+        assert!(progress.is_running() && !progress.wants_a_turn(), "a small tree is written in one turn");
+        // The helper answers in order: its answer to this would come behind the one to the snapshot's end.
+        helpers.file(FileJob::Purge { snapshots_kept: 3 });
+        loop {
+            match helpers.wait() {
+                Done::ChunkWritten(buffer) => progress.chunk_written(buffer.expect("a good disk")),
+                Done::Purged(_) => break,
+                _ => panic!("the snapshot ends ahead of the log"),
+            }
+        }
+
+        let job = log.sync_job().expect("there is something to sync");
+        log.sync_done(&job.run(|| clock.elapsed()).expect("a good disk"));
+        progress.advance(&mut server, &helpers, &clock, &log);
+        let running = progress.running.as_ref().expect("it is not finished");
+        assert!(running.sealed && running.held.is_none(), "its end is not held back any more");
+        let Done::SnapshotFinished(file) = helpers.wait() else { panic!("nothing else was asked for") };
+        progress.finished(file.expect("a good disk"), &clock, &mut server.metrics);
+        assert!(!progress.is_running());
     }
 }

@@ -44,7 +44,7 @@ mod local;
 mod read;
 mod role;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use client::{Client, ClientStats, Clients, Close, ConnId, Phase};
 pub use input::Input;

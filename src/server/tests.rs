@@ -30,7 +30,7 @@ struct Reply {
     body: Vec<u8>,
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     let tree = TreeOptions { digest: true, extended_types: true, emulate_353_ttl: false };
     Options {
         server_id: ServerId(1),

@@ -692,6 +692,8 @@ impl Client {
                 *of == path
             }
             Question::Children { path: of, watch: true } => *of == path,
+            // Each list is looked through for itself: who watched data and children is told twice, as by Java.
+            Question::SetWatches { .. } => event == EventType::NodeDeleted,
             _ => false,
         });
         let mut had = false;

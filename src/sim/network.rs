@@ -128,6 +128,15 @@ impl Network {
         due
     }
 
+    /// From now on every direction has this much room. One too narrow for what is asked of it keeps learners from ever
+    /// coming into step, which is a fault like others.
+    pub fn widen(&mut self, room: usize) {
+        self.weather.room = self.weather.room.max(room);
+        for connection in self.connections.values_mut() {
+            connection.room = connection.room.max(room);
+        }
+    }
+
     /// Opens all directions.
     pub fn unblock_all(&mut self) -> Vec<End> {
         let blocked: Vec<_> = self.blocked.iter().copied().collect();
@@ -197,6 +206,11 @@ impl Network {
     /// Who is at an end, as long as the connection is known.
     pub fn place_of(&self, end: End) -> Option<(Place, Port)> {
         self.connections.get(&(end.0 >> 1)).map(|connection| (connection.places[end.side()], connection.port))
+    }
+
+    /// Whether this end has not been closed, nor heard that the other one is.
+    pub fn is_open(&self, end: End) -> bool {
+        self.connections.get(&(end.0 >> 1)).is_some_and(|connection| connection.open[end.side()])
     }
 
     /// All connections of a place, or between two places, by the first's ends.

@@ -66,6 +66,14 @@ pub enum Sabotage {
     OldLogUnderImage,
     /// Epochs are reported as written and are not.
     NoEpochs,
+    /// A sync of the log is reported when it begins.
+    EarlySync,
+    /// An epoch is reported before it is written.
+    EarlyEpochs,
+    /// What a leader wants taken back stays in the log.
+    NoCut,
+    /// A snapshot does not wait for the log.
+    SnapshotAheadOfLog,
 }
 
 /// Which helper thread does a job.
@@ -169,6 +177,8 @@ impl Node {
 enum SyncWork {
     Log(SyncJob),
     Epoch(EpochFile, i64),
+    /// For [`Sabotage::EarlyEpochs`]: the member has its answer already.
+    LateEpoch(EpochFile, i64),
 }
 
 enum FileJob {
@@ -591,6 +601,16 @@ impl Shell {
         self.log_end
     }
 
+    /// Whether a sync of its log is under way.
+    pub fn syncs_log(&self) -> bool {
+        self.syncing
+    }
+
+    /// What of its log is durable.
+    pub fn log_synced(&self) -> Zxid {
+        self.log.synced()
+    }
+
     fn fail(&mut self, error: StorageError) {
         let stop = if self.disk.is_off() { Stop::PowerCut } else { Stop::Storage(error) };
         self.failed.get_or_insert(stop);
@@ -623,13 +643,17 @@ impl Shell {
         self.files.extend(self.log.prepare_job().map(FileJob::Prepare));
     }
 
-    fn start_sync(&mut self) {
+    fn start_sync(&mut self, now: Now, turn: &mut Turn<'_>) {
         if self.syncing {
             return;
         }
         if let Some(job) = self.log.sync_job() {
+            let through = job.through();
             self.syncing = true;
             self.syncs.push_back(SyncWork::Log(job));
+            if self.is(Sabotage::EarlySync) {
+                self.tell(now, turn, Event::LogSynced { through });
+            }
         }
     }
 
@@ -684,9 +708,16 @@ impl Shell {
                 };
                 self.syncing = false;
                 self.finish_snapshot();
-                self.tell(now, turn, Event::LogSynced { through });
+                if !self.is(Sabotage::EarlySync) {
+                    self.tell(now, turn, Event::LogSynced { through });
+                }
                 self.prepare_segment();
             }
+            SyncWork::Epoch(file, epoch) if self.is(Sabotage::EarlyEpochs) => {
+                self.syncs.push_back(SyncWork::LateEpoch(file, epoch));
+                self.tell(now, turn, Event::EpochPersisted(file));
+            }
+            SyncWork::LateEpoch(file, epoch) => file.write(&self.dirs, epoch)?,
             SyncWork::Epoch(file, epoch) => {
                 if !self.is(Sabotage::NoEpochs) {
                     file.write(&self.dirs, epoch)?;
@@ -704,7 +735,7 @@ impl Shell {
                 self.log.segment_ready(ready)?;
             }
             FileJob::Load { truncate_to } => {
-                if let Some(zxid) = truncate_to {
+                if let Some(zxid) = truncate_to.filter(|_| !self.is(Sabotage::NoCut)) {
                     truncate_after(&self.dirs, &self.setup.load.files, zxid)?;
                     self.cuts += 1;
                 }
@@ -763,16 +794,15 @@ impl Shell {
         if let Some((_, writer)) = self.writer.as_mut().filter(|(of, _)| *of == number) {
             writer.write_chunk(&bytes)?;
         }
-        // What a leader sent was never in this server's log.
-        let through = if image.is_some() { Zxid(0) } else { seal.0 };
-        snapshot.held = Some((through, FileJob::SnapshotFinish { number, seal, image }));
+        snapshot.held = Some((self.log.appended(), FileJob::SnapshotFinish { number, seal, image }));
         self.finish_snapshot();
         Ok(())
     }
 
-    /// Ends the file once the log is durable to the last transaction that it has anything of.
+    /// Ends the file once the log is durable to where it went when the last part was written.
     fn finish_snapshot(&mut self) {
-        let synced = self.log.synced();
+        let early = self.is(Sabotage::SnapshotAheadOfLog);
+        let synced = if early { self.log.appended() } else { self.log.synced() };
         let held = self.snapshot.as_mut().and_then(|snapshot| snapshot.held.take_if(|held| held.0 <= synced));
         self.files.extend(held.map(|(_, finish)| finish));
     }
@@ -846,7 +876,7 @@ impl Shell {
             self.member.pump(now, &mut self.server, &mut actions);
             let mut busy = !actions.is_empty();
             self.carry_out(turn, actions);
-            self.start_sync();
+            self.start_sync(now, turn);
             self.close_log_if_wanted();
             let peers = std::mem::take(&mut self.ready_peers);
             busy |= !peers.is_empty();

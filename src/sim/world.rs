@@ -39,6 +39,9 @@ const HEALING_MAX: u64 = 30 * SECOND;
 /// Timers that may fire at one moment before somebody is said to spin.
 const SPINS_MAX: u32 = 1000;
 
+/// Bytes on their way in one direction of a connection through a network that holds up nobody.
+const ROOM_MAX: usize = 1 << 20;
+
 const LEN_MAX: usize = 1 << 20;
 
 /// What a run is made of. Everything else comes from the seed.
@@ -218,7 +221,7 @@ impl World {
             delay_min_us,
             delay_max_us: delay_min_us + *random.pick(&[100, 1000, 5000, 15_000]),
             straggler: *random.pick(&[0, 20, 100]),
-            room: *random.pick(if large { &[50_000, 200_000] } else { &[600, 5000, 1 << 20, 1 << 20] }),
+            room: *random.pick(if large { &[50_000, 200_000] } else { &[600, 5000, ROOM_MAX, ROOM_MAX] }),
             piece_max: *random.pick(if large { &[1400, 65536] } else { &[64, 1400] }),
         };
         let servers = options.voters + options.observers;
@@ -511,7 +514,7 @@ impl World {
             return;
         }
         // What was reset before the dialer heard of it is a failed dial.
-        let end = end.filter(|end| self.network.place_of(*end).is_some());
+        let end = end.filter(|end| self.network.is_open(*end));
         match from {
             Place::Client(client) => {
                 self.tell_client(client, end.map_or(Happened::DialFailed, Happened::Dialed));
@@ -881,6 +884,7 @@ impl World {
     pub fn heal(&mut self) {
         self.storming = false;
         self.trace.say(self.now, format_args!("no more faults"));
+        self.network.widen(ROOM_MAX);
         for end in self.network.unblock_all() {
             self.at(self.now + 1, Happens::Arrive(end));
         }
