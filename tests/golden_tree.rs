@@ -6,36 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use base64::Engine;
+use serde_json::Value;
 use serval::ids::{SessionId, Zxid};
-use serval::storage::{BadNode, Base, DataDirs, LoadOptions, SnapshotSink, load_snapshot, replay};
-use serval::tree::{Tree, TreeLoader, TreeOptions};
-use serval::wire::records::{AclList, StatPersisted};
+use serval::state::Sink;
+use serval::storage::{Base, DataDirs, LoadOptions, load_snapshot, replay};
+use serval::tree::{Tree, TreeOptions};
 
 const OPTIONS: TreeOptions = TreeOptions { digest: true, extended_types: true, emulate_353_ttl: false };
-
-struct Sink(TreeLoader);
-
-impl SnapshotSink for Sink {
-    fn begin(&mut self) {
-        self.0 = TreeLoader::new(OPTIONS);
-    }
-
-    fn session(&mut self, _: SessionId, _: i32) {}
-
-    fn acl(&mut self, id: i64, list: AclList<'_>) {
-        self.0.acl(id, list);
-    }
-
-    fn node(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: i64,
-        stat: &StatPersisted,
-    ) -> Result<(), BadNode> {
-        self.0.node(path, data, acl, stat).map_err(|_| BadNode("missing parent"))
-    }
-}
 
 /// Loads a directory; a copy of it, since loading takes away the `initialize` marker. The error is storage's.
 fn load(data: &Path, trust_empty: bool) -> Result<Tree, String> {
@@ -47,13 +24,13 @@ fn load(data: &Path, trust_empty: bool) -> Result<Tree, String> {
     }
     let dirs = DataDirs::unlocked(copy.path(), copy.path());
     let options = LoadOptions { trust_empty, ..LoadOptions::default() };
-    let mut sink = Sink(TreeLoader::new(OPTIONS));
+    let mut sink = Sink::new(OPTIONS);
     let (base, _) = load_snapshot(&dirs, &options, &mut sink).map_err(|e| e.to_string())?;
     let mut compare_from = Zxid::ZERO;
     let mut tree = match &base {
         Base::Snapshot { zxid, digest, .. } => {
             compare_from = digest.map_or(*zxid, |(at, _)| at);
-            sink.0.finish(*zxid)
+            sink.loader.finish(*zxid)
         }
         _ => Tree::new(OPTIONS),
     };
@@ -71,144 +48,48 @@ fn load(data: &Path, trust_empty: bool) -> Result<Tree, String> {
     Ok(tree)
 }
 
-/// As much of JSON as the manifests have.
-#[derive(Debug, PartialEq)]
-enum Json {
-    Null,
-    Bool(bool),
-    Number(i64),
-    Text(String),
-    List(Vec<Json>),
-    Map(Vec<(String, Json)>),
+/// A member that is a list.
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value[key].as_array().unwrap_or_else(|| panic!("{key} is no list: {value}"))
 }
 
-impl Json {
-    fn read(path: &Path) -> Json {
-        let text = fs::read_to_string(path).unwrap();
-        let mut rest = text.as_str();
-        Json::parse(&mut rest)
-    }
-
-    fn parse(rest: &mut &str) -> Json {
-        *rest = rest.trim_start();
-        let eat = |rest: &mut &str, token: &str| {
-            let after = rest.trim_start().strip_prefix(token);
-            after.inspect(|after| *rest = after).is_some()
-        };
-        for (word, value) in [("null", Json::Null), ("true", Json::Bool(true)), ("false", Json::Bool(false))]
-        {
-            if eat(rest, word) {
-                return value;
-            }
-        }
-        if eat(rest, "[") {
-            let mut list = Vec::new();
-            while !eat(rest, "]") {
-                list.push(Json::parse(rest));
-                eat(rest, ",");
-            }
-            return Json::List(list);
-        }
-        if eat(rest, "{") {
-            let mut map = Vec::new();
-            while !eat(rest, "}") {
-                let Json::Text(key) = Json::parse(rest) else { panic!("a key is no string") };
-                assert!(eat(rest, ":"));
-                map.push((key, Json::parse(rest)));
-                eat(rest, ",");
-            }
-            return Json::Map(map);
-        }
-        if eat(rest, "\"") {
-            return Json::parse_text(rest);
-        }
-        let end = rest.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(rest.len());
-        let number = rest[..end].parse().unwrap_or_else(|_| panic!("no JSON: {:.40}", rest));
-        *rest = &rest[end..];
-        Json::Number(number)
-    }
-
-    fn parse_text(rest: &mut &str) -> Json {
-        let mut units: Vec<u16> = Vec::new();
-        let mut chars = rest.chars();
-        loop {
-            match chars.next().unwrap() {
-                '"' => break,
-                '\\' => match chars.next().unwrap() {
-                    'u' => {
-                        let hex: String = chars.by_ref().take(4).collect();
-                        units.push(u16::from_str_radix(&hex, 16).unwrap());
-                    }
-                    'n' => units.push(10),
-                    't' => units.push(9),
-                    c => units.extend(c.encode_utf16(&mut [0; 2]).iter()),
-                },
-                c => units.extend(c.encode_utf16(&mut [0; 2]).iter()),
-            }
-        }
-        *rest = chars.as_str();
-        Json::Text(String::from_utf16(&units).unwrap())
-    }
-
-    fn get(&self, key: &str) -> &Json {
-        let Json::Map(map) = self else { panic!("no map with {key}") };
-        map.iter().find(|(k, _)| k == key).map_or(&Json::Null, |(_, value)| value)
-    }
-
-    fn list(&self) -> &[Json] {
-        match self {
-            Json::List(list) => list,
-            other => panic!("no list: {other:?}"),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Json::Text(text) => text,
-            other => panic!("no text: {other:?}"),
-        }
-    }
-
-    /// A number, or one in hex.
-    fn number(&self) -> i64 {
-        match self {
-            Json::Number(n) => *n,
-            Json::Text(text) => u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap() as i64,
-            other => panic!("no number: {other:?}"),
-        }
-    }
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-fn assert_holds(tree: &Tree, expected: &Json, with_tree: bool) {
-    assert_eq!(tree.last_zxid(), Zxid(expected.get("lastZxid").number()));
-    assert_eq!(tree.digest() as i64, expected.get("treeDigest").number());
+/// A number, or one in hex.
+fn number(value: &Value) -> i64 {
+    let hex = || u64::from_str_radix(text(value).trim_start_matches("0x"), 16).unwrap() as i64;
+    value.as_i64().unwrap_or_else(hex)
+}
+
+fn assert_holds(tree: &Tree, expected: &Value, with_tree: bool) {
+    assert_eq!(tree.last_zxid(), Zxid(number(&expected["lastZxid"])));
+    assert_eq!(tree.digest() as i64, number(&expected["treeDigest"]));
     if !with_tree {
         return;
     }
     // Java counts the root twice.
-    assert_eq!(tree.node_count() as i64 + 1, expected.get("znodeCount").number());
-    assert_eq!(tree.ephemeral_count() as i64, expected.get("ephemeralsCount").number());
-    for node in expected.get("tree").list() {
-        let path = node.get("path").text();
+    assert_eq!(tree.node_count() as i64 + 1, number(&expected["znodeCount"]));
+    assert_eq!(tree.ephemeral_count() as i64, number(&expected["ephemeralsCount"]));
+    for node in list(expected, "tree") {
+        let path = text(&node["path"]);
         let id = tree.find(path).unwrap_or_else(|| panic!("{path} is missing"));
-        let data = match node.get("data") {
-            Json::Null => None,
-            data => Some(base64::engine::general_purpose::STANDARD.decode(data.text()).unwrap()),
-        };
+        let data = node["data"].as_str();
+        let data = data.map(|data| base64::engine::general_purpose::STANDARD.decode(data).unwrap());
         assert_eq!(tree.data(id), data.as_deref(), "{path}");
         let acl: Vec<(i64, String, String)> = tree
             .acl(tree.acl_id(id))
             .entries()
             .map(|acl| (acl.perms.into(), acl.scheme.unwrap().into(), acl.id.unwrap().into()))
             .collect();
-        let expected: Vec<_> = node.get("acl").list().iter().map(Json::list).collect();
-        let expected: Vec<(i64, String, String)> = expected
+        let expected: Vec<(i64, String, String)> = list(node, "acl")
             .iter()
-            .map(|acl| (acl[0].number(), acl[1].text().into(), acl[2].text().into()))
+            .map(|acl| (number(&acl[0]), text(&acl[1]).into(), text(&acl[2]).into()))
             .collect();
         assert_eq!(acl, expected, "{path}");
         let children: BTreeSet<&str> = tree.children(id).collect();
-        assert_eq!(children, node.get("children").list().iter().map(Json::text).collect(), "{path}");
+        assert_eq!(children, list(node, "children").iter().map(text).collect(), "{path}");
         let stat = tree.stat(id);
         for (field, value) in [
             ("czxid", stat.czxid),
@@ -223,14 +104,14 @@ fn assert_holds(tree: &Tree, expected: &Json, with_tree: bool) {
             ("numChildren", stat.num_children.into()),
             ("pzxid", stat.pzxid),
         ] {
-            assert_eq!(value, node.get("stat").get(field).number(), "{field} of {path}");
+            assert_eq!(value, number(&node["stat"][field]), "{field} of {path}");
         }
     }
-    for session in expected.get("sessions").list() {
-        let id = SessionId(session.get("id").number());
+    for session in list(expected, "sessions") {
+        let id = SessionId(number(&session["id"]));
         let owned: BTreeSet<String> = tree.ephemerals(id).into_iter().collect();
-        let expected = session.get("ephemerals").list();
-        assert_eq!(owned, expected.iter().map(|path| path.text().to_owned()).collect(), "{id}");
+        let expected = list(session, "ephemerals");
+        assert_eq!(owned, expected.iter().map(|path| text(path).to_owned()).collect(), "{id}");
     }
 }
 
@@ -240,15 +121,16 @@ fn trees_are_what_java_held_after_loading_the_same_files() {
     let mut held = 0;
     for dir in fs::read_dir(datadirs).unwrap() {
         let dir = dir.unwrap().path();
-        let manifest = Json::read(&dir.join("manifest.json"));
+        let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_str(&manifest).unwrap();
         if !dir.join("data").exists() {
             continue;
         }
-        for expected in manifest.get("expect").list() {
-            let when = format!("{}, {}", manifest.get("name").text(), expected.get("when").text());
+        for expected in list(&manifest, "expect") {
+            let when = format!("{}, {}", text(&manifest["name"]), text(&expected["when"]));
             // Which files are refused is storage's to test; without digests there is nothing to compare.
-            let config = expected.get("extraConfig").text();
-            if *expected.get("loads") != Json::Bool(true) || config.contains("digest.enabled=false") {
+            let config = text(&expected["extraConfig"]);
+            if expected["loads"] != true || config.contains("digest.enabled=false") {
                 continue;
             }
             println!("{when}");
