@@ -96,6 +96,8 @@ def wait_until(condition, what, seconds=None):
 class Member(lib.Server):
     """One server of an ensemble; made by `Ensemble`."""
 
+    WORD_SECONDS = 3
+
     def __init__(self, ensemble, sid, impl, ports):
         self.ensemble, self.sid, self.paused = ensemble, sid, False
         self.quorum_port, self.election_port = ports[1], ports[2]
@@ -158,21 +160,6 @@ class Member(lib.Server):
     @property
     def alive(self):
         return self.process is not None and self.process.poll() is None
-
-    def word(self, word, more=b"", seconds=3):
-        """The answer to a four-letter word, "" when nothing answers."""
-        try:
-            with lib.socket.create_connection((lib.HOSTS.get(self.port, "127.0.0.1"), self.port), seconds) as s:
-                s.settimeout(seconds)
-                s.sendall(word.encode() + more)
-                parts = []
-                while True:
-                    part = s.recv(65536)
-                    if not part:
-                        return b"".join(parts).decode("utf-8", "replace")
-                    parts.append(part)
-        except OSError:
-            return ""
 
     def mode(self):
         if not self.alive or self.paused:

@@ -144,6 +144,8 @@ class Server:
     """
 
     prefix = ()
+    # How long a four-letter word may take.
+    WORD_SECONDS = 10
 
     def __init__(self, directory, config=None, impl=None, port=None, data=None, text=None, properties=None,
                  java_options=(), environment=None):
@@ -232,8 +234,7 @@ class Server:
     def word(self, word, more=b""):
         """The answer to a four-letter word, "" when nothing answers."""
         try:
-            with socket.create_connection((HOSTS.get(self.port, "127.0.0.1"), self.port), 2) as s:
-                s.settimeout(10)
+            with socket.create_connection((HOSTS.get(self.port, "127.0.0.1"), self.port), self.WORD_SECONDS) as s:
                 s.sendall(word.encode() + more)
                 parts = []
                 while True:
