@@ -302,3 +302,16 @@ fn the_log_goes_on_behind_what_was_cut_or_replaced() {
     assert!(state.tree.find("/image").is_some() && state.tree.find("/new").is_some());
     assert_eq!((state.last_zxid(), state.replayed), (z(2, 6), 1));
 }
+
+/// ZOOKEEPER-4712, 4541: a role ended, its log was cut, and what its log writer had not written yet came in behind the
+/// cut. Here there is no cut before the log is closed, and no closing before everything is written and synced.
+#[test]
+#[should_panic(expected = "everything is durable before the log is closed")]
+fn zookeeper_4712_a_log_with_something_unwritten_is_not_left_behind() {
+    let (_, mut log) = old_history();
+    let (header, txn) = create("/old15", z(1, 15));
+    let mut payload = Vec::new();
+    LoggedTxn { header, txn, digest: None }.encode(&mut payload);
+    log.append(z(1, 15), &payload).unwrap();
+    let _ = log.close();
+}

@@ -290,6 +290,28 @@ fn zookeeper_3104_an_image_is_saved_at_newleader() {
     assert_eq!(follower.ended(), Some((&Reason::Disconnected, false)), "now the disk has it all");
 }
 
+/// 3104: a follower that died behind NEWLEADER came back with an image that was not yet what it was said to be.
+#[test]
+fn zookeeper_3104_nothing_is_adopted_before_the_image_is_on_disk() {
+    let mut follower = Follower::promised(false);
+    follower.hear(Packet::Snap { zxid: z(1, 9) });
+    follower.event(learner::Event::ImageLoaded);
+    for zxid in [z(1, 10), z(1, 11)] {
+        follower.hear(proposal(zxid));
+        follower.hear(commit(zxid));
+    }
+    let image = Action::SaveImage { through: z(1, 11) };
+    assert_eq!(
+        follower.hear(new_leader(2)),
+        [image],
+        "no ACK, no epoch, and under the name of all that is in it"
+    );
+    assert_eq!(follower.event(learner::Event::LogSynced { through: z(1, 11) }), [], "the log has none of it");
+    follower.event(learner::Event::Disconnected);
+    assert_eq!(follower.ended(), Some((&Reason::Disconnected, true)));
+    assert_eq!(follower.machine.epochs(), (Epoch(2), Epoch(1)));
+}
+
 /// 5094, B4: after TRUNC transactions were applied in memory alone.
 #[test]
 fn zookeeper_5094_after_a_cut_everything_is_logged_before_it_is_applied() {
@@ -624,6 +646,10 @@ fn zookeeper_3104_newleader_waits_for_the_end_of_the_image() {
     };
     assert_eq!(did, [to(L2, Packet::Snap { zxid: z(2, 0) }), leader::Action::SendImage { learner: L2 }]);
     assert_eq!(sent(&ensemble.propose(), L2), [proposal(z(2, 1))], "it is registered already");
+    // The image is read from the tree while this is applied to it, and has it or not.
+    ensemble.event(leader::Event::LogSynced { through: z(2, 1) });
+    let did = ensemble.hear(L1, ack(z(2, 1)));
+    assert_eq!((committed(&did), sent(&did, L2)), (vec![z(2, 1)], vec![commit(z(2, 1))]));
     let did = ensemble.event(leader::Event::ImageSent { learner: L2 });
     assert!(matches!(&sent(&did, L2)[..], [Packet::NewLeader { .. }]));
 }
