@@ -251,7 +251,7 @@ class Ensemble:
         self.per_server_cfg, self.properties = dict(per_server_cfg or {}), dict(properties or {})
         self.observer_ids, self.client_in_line = set(observers), client_in_line
         self.environment, self.two_addresses = dict(environment or {}), two_addresses
-        self.followers = (len(impls) - len(self.observer_ids)) // 2 if followers is None else followers
+        self.followers_needed = (len(impls) - len(self.observer_ids)) // 2 if followers is None else followers
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
         first = base_port or lib.free_ports(10 * len(impls))
@@ -417,7 +417,7 @@ class Ensemble:
             modes = [(m, m.mode()) for m in self.alive()]
             leaders = [m for m, mode in modes if mode == "leader"]
             served = sum(mode == "follower" for _, mode in modes)
-            return leaders[0] if len(leaders) == 1 and served >= self.followers else None
+            return leaders[0] if len(leaders) == 1 and served >= self.followers_needed else None
         return wait_until(now, lambda: "one leader: " + self.describe(), seconds)
 
     def wait_all(self, seconds=None):
