@@ -68,10 +68,6 @@ pub enum Sabotage {
     NoEpochs,
     /// A sync of the log is reported when it begins.
     EarlySync,
-    /// An epoch is reported before it is written.
-    EarlyEpochs,
-    /// What a leader wants taken back stays in the log.
-    NoCut,
     /// A snapshot does not wait for the log.
     SnapshotAheadOfLog,
 }
@@ -177,8 +173,6 @@ impl Node {
 enum SyncWork {
     Log(SyncJob),
     Epoch(EpochFile, i64),
-    /// For [`Sabotage::EarlyEpochs`]: the member has its answer already.
-    LateEpoch(EpochFile, i64),
 }
 
 enum FileJob {
@@ -713,11 +707,6 @@ impl Shell {
                 }
                 self.prepare_segment();
             }
-            SyncWork::Epoch(file, epoch) if self.is(Sabotage::EarlyEpochs) => {
-                self.syncs.push_back(SyncWork::LateEpoch(file, epoch));
-                self.tell(now, turn, Event::EpochPersisted(file));
-            }
-            SyncWork::LateEpoch(file, epoch) => file.write(&self.dirs, epoch)?,
             SyncWork::Epoch(file, epoch) => {
                 if !self.is(Sabotage::NoEpochs) {
                     file.write(&self.dirs, epoch)?;
@@ -735,7 +724,7 @@ impl Shell {
                 self.log.segment_ready(ready)?;
             }
             FileJob::Load { truncate_to } => {
-                if let Some(zxid) = truncate_to.filter(|_| !self.is(Sabotage::NoCut)) {
+                if let Some(zxid) = truncate_to {
                     truncate_after(&self.dirs, &self.setup.load.files, zxid)?;
                     self.cuts += 1;
                 }
