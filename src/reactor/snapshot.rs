@@ -4,7 +4,7 @@
 //!
 //! 1. At most [`CHUNKS_AHEAD`] buffers are with the helper: a slow disk slows the snapshot, not the server.
 //! 2. A turn gives the snapshot at most [`SLICE_MAX`] of its time.
-//! 3. A snapshot is finished only once all is durable that was in the log when its last part was written. A member
+//! 3. A snapshot is finished only once the log is durable to the last transaction that it has anything of. A member
 //!    may commit what its own log has not on disk yet; a file with half of such transactions, and no log to bring the
 //!    other half, would be a state that never was.
 //! 4. The helper answers in order: what it still owes for snapshots that were given up comes before what is of the
@@ -125,8 +125,8 @@ impl Progress {
                     last_zxid: running.with_last_zxid.then_some(zxid),
                     replaces_history: running.replaces_history,
                 };
-                // Not the tree's zxid: a leader's image was never in the log, nor is the name of an epoch.
-                running.held = Some((log_end, finish));
+                // Neither a leader's image was ever in the log, nor is the name of an epoch.
+                running.held = Some((zxid.min(log_end), finish));
                 running.sealed = true;
                 return;
             }

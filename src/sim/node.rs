@@ -783,7 +783,8 @@ impl Shell {
         if let Some((_, writer)) = self.writer.as_mut().filter(|(of, _)| *of == number) {
             writer.write_chunk(&bytes)?;
         }
-        snapshot.held = Some((self.log.appended(), FileJob::SnapshotFinish { number, seal, image }));
+        let through = seal.0.min(self.log.appended());
+        snapshot.held = Some((through, FileJob::SnapshotFinish { number, seal, image }));
         self.finish_snapshot();
         Ok(())
     }
