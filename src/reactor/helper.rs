@@ -7,14 +7,16 @@
 //!
 //! # Invariants
 //!
-//! 1. Jobs of one thread are done in the order in which they were given.
+//! 1. Jobs of one thread are done in the order in which they were given, but for making a log segment: that takes
+//!    seconds on a slow disk and nobody waits for it, so it goes on between the jobs that somebody does wait for.
 //! 2. A failed job is answered with its error and the thread goes on; the reactor ends the process.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::storage::{
     self, Compression, DataDirs, EpochFile, LoadOptions, PrepareJob, SegmentReady, SnapshotFile,
     SnapshotWriter, StorageError, SyncDone, SyncJob,
 };
+use crate::time::Instant;
 use crate::wire::address::HostPort;
 
 /// Work for the thread that makes promises durable.
@@ -173,9 +176,12 @@ impl Helpers {
         }
         let dirs = dirs.clone();
         thread::Builder::new().name("files".into()).spawn(move || {
-            let mut files = Files { dirs, compression, load, clock, snapshot: None };
-            for job in file_jobs {
-                if let Some(done) = files.run(job) {
+            let mut files = Files::new(dirs, compression, load, clock);
+            while let Ok(job) = files.next(&file_jobs) {
+                if let Some(done) = job.and_then(|job| files.run(job)) {
+                    reply.send(done);
+                }
+                if let Some(done) = files.make_segment() {
                     reply.send(done);
                 }
             }
@@ -224,22 +230,66 @@ impl Reply {
     }
 }
 
-/// The state of the thread of files: at most one snapshot in the making.
+/// The state of the thread of files: at most one snapshot in the making, and log segments.
 struct Files {
     dirs: DataDirs,
     compression: Compression,
     load: LoadSettings,
     clock: Clock,
     snapshot: Option<SnapshotWriter>,
+    /// More than one only if the log was closed and went on before the first was made.
+    segments: VecDeque<PrepareJob>,
+    /// When the next step of the first of them is due.
+    step_due: Instant,
 }
 
-/// The longest pause between two steps of making a segment.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// The longest pause between two steps of making a segment, in nanoseconds.
+const PAUSE_MAX: u64 = 20_000_000;
 
 impl Files {
+    fn new(dirs: DataDirs, compression: Compression, load: LoadSettings, clock: Clock) -> Files {
+        let (segments, step_due) = (VecDeque::new(), clock.mono());
+        Files { dirs, compression, load, clock, snapshot: None, segments, step_due }
+    }
+
+    /// Waits for the next job, or until a step of making a segment is due.
+    fn next(&self, jobs: &Receiver<FileJob>) -> Result<Option<FileJob>, RecvTimeoutError> {
+        if self.segments.is_empty() {
+            return jobs.recv().map(Some).map_err(RecvTimeoutError::from);
+        }
+        match jobs.recv_timeout(Duration::from_nanos(self.step_due.nanos_since(self.clock.mono()))) {
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            job => job.map(Some),
+        }
+    }
+
+    /// One step of making a segment, if it is due: at a quarter of the disk's speed at most. The segment is wanted only
+    /// once the current one is full, and every step stands before the syncs of the log that clients wait for.
+    fn make_segment(&mut self) -> Option<Done> {
+        let begun = self.clock.mono();
+        if begun < self.step_due {
+            return None;
+        }
+        let step = self.segments.front_mut()?.step();
+        let ended = self.clock.mono();
+        self.step_due = Instant(ended.0 + (3 * ended.nanos_since(begun)).min(PAUSE_MAX));
+        if let Ok(false) = step {
+            return None;
+        }
+        let job = self.segments.pop_front()?;
+        Some(Done::Prepared(step.map(|_| job.finish())))
+    }
+
     fn run(&mut self, job: FileJob) -> Option<Done> {
         Some(match job {
-            FileJob::Prepare(job) => Done::Prepared(self.prepare(job)),
+            // What is trimmed is so before any later job looks at the files.
+            FileJob::Prepare(mut job) => match job.trim() {
+                Ok(false) => {
+                    self.segments.push_back(job);
+                    return None;
+                }
+                trimmed => Done::Prepared(trimmed.map(|_| job.finish())),
+            },
             FileJob::Load { truncate_to } => {
                 let cut = truncate_to.map_or(Ok(()), |zxid| self.cut(zxid));
                 let load = || state::load(&self.dirs, &self.load, || self.clock.elapsed());
@@ -313,20 +363,6 @@ impl Files {
         }
         Ok(file)
     }
-
-    /// Makes the next segment at a quarter of the disk's speed at most. It is wanted only once the current one is full, and
-    /// every step of it stands before the syncs of the log that clients wait for.
-    fn prepare(&self, mut job: PrepareJob) -> Result<SegmentReady, StorageError> {
-        loop {
-            let begun = self.clock.mono();
-            if job.step()? {
-                return Ok(job.finish());
-            }
-            let took = Duration::from_nanos(self.clock.mono().nanos_since(begun));
-            // Not a wait for any event: the pause is what leaves the disk to the syncs.
-            thread::sleep((3 * took).min(PAUSE_MAX));
-        }
-    }
 }
 
 /// The state of the thread that reads the log: where it stands for each link.
@@ -388,5 +424,46 @@ impl History {
             log::warn!("A learner cannot be sent the log, and has to come again for an image: {error}");
         });
         Done::LogPiece { link, piece: piece.ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::tests::options;
+    use crate::storage::memory::MemoryDisk;
+    use crate::storage::{LogOptions, TxnLog};
+
+    #[test]
+    fn nobody_waits_for_the_next_log_segment() {
+        let dirs = DataDirs::with_disk(Path::new("/data"), Path::new("/data"), Arc::new(MemoryDisk::new()));
+        let files = LoadOptions { len_max: 1 << 20, trust_empty: false, autocreate_db: true };
+        let load = LoadSettings { files, tree: options().rules.tree, newest_max: 0 };
+        let mut log = TxnLog::new(&dirs, LogOptions::new(4096, true, -1), Zxid::ZERO);
+        let mut files = Files::new(dirs, Compression::None, load, Clock::start());
+        let (jobs, given) = channel();
+        let give = |job| jobs.send(job).expect("the other end is here");
+
+        give(FileJob::Prepare(log.prepare_job().expect("there is no segment yet")));
+        give(FileJob::SnapshotBegin { zxid: Zxid(1) });
+        give(FileJob::SnapshotChunk(vec![0; 100]));
+        give(FileJob::Purge { snapshots_kept: 3 });
+        let mut answers = Vec::new();
+        while !matches!(answers.last(), Some(Done::Prepared(_))) {
+            let job = files.next(&given).expect("the sender is here");
+            answers.extend(job.and_then(|job| files.run(job)));
+            answers.extend(files.make_segment());
+        }
+        let [
+            Done::ChunkWritten(Ok(_)),
+            Done::ChunkWritten(Ok(_)),
+            Done::Purged(Ok(())),
+            Done::Prepared(made),
+        ] = <[Done; 4]>::try_from(answers).unwrap_or_else(|answers| panic!("{} answers", answers.len()))
+        else {
+            panic!("the segment came first");
+        };
+        log.segment_ready(made.expect("a good disk")).expect("it is the one asked for");
+        assert!(log.prepare_job().is_none(), "the segment is there");
     }
 }

@@ -419,8 +419,8 @@ impl SyncJob {
     }
 }
 
-/// Makes the next segment and trims used ones. Runs on the helper thread, whole ([`PrepareJob::run`]) or in steps
-/// with syncs in between ([`PrepareJob::step`]).
+/// Makes the next segment and trims used ones. Runs on the helper thread, whole ([`PrepareJob::run`]) or in steps with
+/// other work in between: first [`PrepareJob::trim`], then [`PrepareJob::step`].
 pub struct PrepareJob {
     disk: Arc<dyn Disk>,
     trim: Vec<Full>,
@@ -443,17 +443,24 @@ impl PrepareJob {
 
     /// Everything at once.
     pub fn run(mut self) -> Result<SegmentReady> {
-        while !self.step()? {}
+        let mut all = self.trim()?;
+        while !all {
+            all = self.step()?;
+        }
         Ok(self.finish())
     }
 
-    /// A millisecond or so of the work; true when it is done and [`PrepareJob::finish`] may be called.
-    pub fn step(&mut self) -> Result<bool> {
-        if let Some(Full { path, segment, used }) = self.trim.pop() {
+    /// Gives back the unused ends of segments that get no more records; true when there is nothing else to do.
+    pub fn trim(&mut self) -> Result<bool> {
+        for Full { path, segment, used } in self.trim.drain(..) {
             // Needs no sync of its own: the zeros that a crash leaves behind read as padding.
             segment.file().trim(used).map_err(write_error("trim", &path))?;
-            return Ok(self.trim.is_empty() && self.make.is_none());
         }
+        Ok(self.make.is_none())
+    }
+
+    /// A millisecond or so of making the segment; true when it is made and [`PrepareJob::finish`] may be called.
+    pub fn step(&mut self) -> Result<bool> {
         let Some(path) = &self.make else { return Ok(true) };
         let Some(spare) = &mut self.made else {
             let mut segment =
@@ -472,7 +479,7 @@ impl PrepareJob {
         Ok(self.zeroed == self.len)
     }
 
-    /// Hands over the segment; only after [`PrepareJob::step`] has said true.
+    /// Hands over the segment; only after [`PrepareJob::trim`] or [`PrepareJob::step`] has said true.
     pub fn finish(self) -> SegmentReady {
         assert!(self.make.is_none() || self.zeroed == self.len, "the job has not run to its end");
         SegmentReady { spare: self.made }
