@@ -6,7 +6,7 @@
 //! - [`commands`]: the table of commands, and what each does.
 //! - [`shell`]: one run: session, history, exit code. [`prompt`], [`complete`]: a person at a terminal.
 //! - [`client`]: one blocking call for each operation. [`link`]: the session, over one [`socket`] after the other.
-//! - [`connect`], [`event`], [`watches`], [`path`], [`options`], [`format`], [`error`], [`output`]: what they are made of.
+//! - [`connect`], [`event`], [`watches`], [`path`], [`options`], [`mod@format`], [`error`], [`output`]: what they are made of.
 
 pub mod client;
 pub mod commands;

@@ -28,12 +28,12 @@ pub struct Key {
 pub enum Given {
     /// Only in the file: `QuorumPeerConfig` parses it itself, strictly. A -D of that name does nothing.
     File,
-    /// In the file, where it becomes the system property `zookeeper.<key>`, or as -Dzookeeper.<key>. Java
+    /// In the file, where it becomes the system property `zookeeper.<key>`, or as `-Dzookeeper.<key>`. Java
     /// reads such values leniently: what is no number is the default, what is not "true" is false.
     Property,
-    /// Like `Property`, and Java reads -D<key> without the prefix too.
+    /// Like `Property`, and Java reads `-D<key>` without the prefix too.
     PropertyOrBare,
-    /// In Java only as -D<key>, without a prefix; the file cannot set it there.
+    /// In Java only as `-D<key>`, without a prefix; the file cannot set it there.
     Jvm,
 }
 

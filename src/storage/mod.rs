@@ -8,7 +8,7 @@
 //! - `names`, [`dirs`]: which files there are; the directories, checked and locked.
 //! - `record`, [`log`]: the log's bytes; the write end, its segments and its jobs for the helper thread.
 //! - `input`, `xerial`, [`snapshot`]: reading in blocks; snapshot files, read and written.
-//! - [`recovery`]: what a restart makes of it all. [`history`]: the log, read for others. [`purge`], [`truncate`], [`replace`]: what is deleted, and
+//! - [`recovery`]: what a restart makes of it all. [`history`]: the log, read for others. [`mod@purge`], [`truncate`], [`replace`]: what is deleted, and
 //!   when it may be.
 //! - [`epochs`]: an ensemble member's two promises.
 //!

@@ -9,7 +9,7 @@
 //! | `Synchronising` | W3: a quorum that has the history, durably | clients are served |
 //! | `Broadcasting` | | proposals are counted and committed in order |
 //!
-//! Each learner's own dialogue is a [`Stage`](handler::Stage); the leader's phase only says when stages may go on.
+//! Each learner's own dialogue is a [`Stage`]; the leader's phase only says when stages may go on.
 //!
 //! # What the shell keeps in order
 //!
