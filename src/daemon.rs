@@ -286,12 +286,7 @@ fn shown(host: &str) -> String {
 /// Binds and listens. A wildcard is bound for both families, as Java does.
 fn bind(configured: &Loaded, key: &str, address: &HostPort, backlog: u32) -> Result<TcpListener, Stopped> {
     let fail = |error: io::Error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "another process has this port: stop it, or set another one",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another one",
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct it",
-            _ => "correct the address",
-        };
+        let advice = reactor::advice(&error);
         let place = configured.place(key);
         Stopped { line: format!("{place}: cannot listen on {address}: {error}; {advice}"), exit_code: 1 }
     };

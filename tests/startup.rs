@@ -132,7 +132,40 @@ fn an_election_port_in_use_ends_the_server_with_javas_code() {
         place.config("data", &format!("electionPortBindRetry=1\ninitLimit=5\nsyncLimit=2\n{servers}"));
     let (code, line) = refused(&config);
     assert_eq!(code, 14, "{line}");
-    assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+    assert!(
+        line.contains(&format!("127.0.0.1:{port}: ")) && line.contains("another process has this port"),
+        "{line}"
+    );
+    // An address for documentation, which no machine has.
+    let servers = servers.replace("server.1=127.0.0.1", "server.1=192.0.2.1");
+    let config =
+        place.config("data", &format!("electionPortBindRetry=1\ninitLimit=5\nsyncLimit=2\n{servers}"));
+    let (code, line) = refused(&config);
+    assert_eq!(code, 14, "{line}");
+    assert!(line.contains(&format!("192.0.2.1:{port}: ")) && line.contains("no such address"), "{line}");
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_is_named_with_its_address_and_the_reason() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("data")).expect("a directory");
+    fs::write(place.path("data").join("myid"), "1").expect("myid");
+    let free: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let ports: Vec<u16> = free.iter().map(|free| free.local_addr().expect("bound").port()).collect();
+    drop(free);
+    let servers = format!("server.1=127.0.0.1:1:{};127.0.0.1:0\nserver.2=127.0.0.1:1:{}", ports[0], ports[1]);
+    let config = place.config("data", &format!("initLimit=5\nsyncLimit=2\n{servers}"));
+    let server = Running::start(&place, &config, 1024);
+    let told =
+        format!("Cannot reach server 2 at its election port 127.0.0.1:{}: Connection refused", ports[1]);
+    // It has dialed again by then, and has had nothing new to tell. A minute is patience.
+    for _ in 0..6000 {
+        if server.log_lines("Without a leader for") > 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(server.log_lines(&told), 1);
 }
 
 #[test]

@@ -21,6 +21,16 @@ pub fn listen(at: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     }
 }
 
+/// What an operator can do about a port on which [`listen`] failed.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "another process has this port: stop it, or set another one",
+        ErrorKind::PermissionDenied => "ports below 1024 need privileges: set another one",
+        ErrorKind::AddrNotAvailable => "this machine has no such address: correct it",
+        _ => "correct the address",
+    }
+}
+
 fn listen_exactly(at: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -25,7 +25,7 @@ pub use clock::Clock;
 pub use ensemble::Places;
 pub use host::Host;
 pub use http::{Port, Service};
-pub use listener::listen;
+pub use listener::{advice, listen};
 pub use peers::PeerSettings;
 
 use std::io::{self, ErrorKind};
@@ -147,10 +147,7 @@ impl std::fmt::Display for Fatal {
         match self {
             Fatal::Storage(error) => error.fmt(f),
             Fatal::ElectionPort { address, source } => {
-                write!(
-                    f,
-                    "cannot listen on the election port {address}: {source}; another process may have it"
-                )
+                write!(f, "cannot listen on the election port {address}: {source}; {}", advice(source))
             }
             Fatal::System { doing, source } => write!(f, "cannot {doing}: {source}"),
         }

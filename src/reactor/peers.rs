@@ -20,7 +20,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 
 use super::Fatal;
-use super::listener;
+use super::listener::{self, advice};
 use super::lookup::Lookups;
 use super::socket::{ReadOutcome, Socket};
 use crate::ids::{HashMap, ServerId};
@@ -40,6 +40,9 @@ const BIND_PAUSE: Millis = Millis(1000);
 
 /// When several addresses may be the peer's: how long one is tried before the next is tried as well.
 const NEXT_ADDRESS: Millis = Millis(250);
+
+/// How long nobody is told again that a peer cannot be reached, for the same reason.
+const TELL_AGAIN: Millis = Millis(60_000);
 
 /// Bytes of one peer that are taken before the others have their turn.
 const READ_MAX: usize = 128 << 10;
@@ -74,6 +77,8 @@ pub struct Peers {
     conns: HashMap<ConnId, usize>,
     links: HashMap<LinkId, usize>,
     tasks: HashMap<u64, Task>,
+    /// What was told last, and when, of peers whose election port is not reached.
+    unreachable: HashMap<ServerId, (String, Instant)>,
     lookups: Lookups,
     /// The last number that was given to a connection or a task.
     numbers: u64,
@@ -115,12 +120,15 @@ struct ElectionSocket {
 
 /// Something that begins with names to be looked up.
 enum Task {
-    Listen(Port),
+    Listen { port: Port, names: Vec<HostPort> },
     Dial(Dial),
 }
 
 struct Dial {
     purpose: Purpose,
+    names: Vec<HostPort>,
+    /// Of the last attempt that came to nothing.
+    failure: Option<(SocketAddr, io::Error)>,
     /// Addresses that were not tried yet.
     left: VecDeque<SocketAddr>,
     /// Slots of attempts under way.
@@ -136,6 +144,17 @@ enum Purpose {
     Leader,
 }
 
+impl Dial {
+    /// Where it failed, and why, for the log.
+    fn trouble(&self) -> String {
+        match &self.failure {
+            Some((at, error)) => format!("{at}: {error}"),
+            None if self.trying.is_empty() => format!("{}: the name has no address", list(&self.names)),
+            None => format!("{}: no answer", list(&self.names)),
+        }
+    }
+}
+
 impl Peers {
     /// The election port is bound by the first [`Peers::handle_timeouts`].
     pub fn new(settings: PeerSettings, lookups: Lookups) -> Peers {
@@ -145,6 +164,7 @@ impl Peers {
             conns: HashMap::default(),
             links: HashMap::default(),
             tasks: HashMap::default(),
+            unreachable: HashMap::default(),
             lookups,
             numbers: 0,
             bind_failures: 0,
@@ -160,7 +180,7 @@ impl Peers {
     pub fn next_timeout(&self) -> Option<Instant> {
         let tasks = self.tasks.values().filter_map(|task| match task {
             Task::Dial(dial) => dial.next_at.into_iter().chain(dial.deadline).min(),
-            Task::Listen(_) => None,
+            Task::Listen { .. } => None,
         });
         let closing = self.slots.iter().filter_map(|(_, slot)| match slot {
             Slot::Election(election) => election.close_by,
@@ -187,13 +207,13 @@ impl Peers {
         let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let due = |task: &Task| match task {
             Task::Dial(dial) => past(dial.deadline) || past(dial.next_at),
-            Task::Listen(_) => false,
+            Task::Listen { .. } => false,
         };
         let tasks: Vec<u64> = self.tasks.iter().filter(|(_, task)| due(task)).map(|(id, _)| *id).collect();
         for id in tasks {
             let Some(Task::Dial(dial)) = self.tasks.get_mut(&id) else { continue };
             if past(dial.deadline) {
-                self.end_dial(registry, id, None, tell);
+                self.end_dial(registry, now, id, None, tell);
             } else {
                 self.try_next(registry, now, id, tell);
             }
@@ -387,7 +407,7 @@ impl Peers {
     }
 
     fn stop_listening_on(&mut self, registry: &Registry, which: Port) {
-        self.tasks.retain(|_, task| !matches!(task, Task::Listen(port) if *port == which));
+        self.tasks.retain(|_, task| !matches!(task, Task::Listen { port, .. } if *port == which));
         let listens = |slot: &Slot| matches!(slot, Slot::Listener { port, .. } if *port == which);
         let all: Vec<usize> = self.slots.iter().filter(|(_, slot)| listens(slot)).map(|(at, _)| at).collect();
         for at in all {
@@ -435,7 +455,7 @@ impl Peers {
             addresses.dedup();
         }
         let id = self.number();
-        self.tasks.insert(id, Task::Listen(port));
+        self.tasks.insert(id, Task::Listen { port, names: addresses.clone() });
         match self.lookups.ask(id, addresses) {
             Some(found) => self.on_found(registry, now, id, found, tell),
             None => Ok(()),
@@ -451,7 +471,15 @@ impl Peers {
         tell: &mut Tell<'_>,
     ) -> Result<(), Fatal> {
         let id = self.number();
-        let dial = Dial { purpose, left: VecDeque::new(), trying: Vec::new(), next_at: None, deadline: None };
+        let dial = Dial {
+            purpose,
+            names: addresses.clone(),
+            failure: None,
+            left: VecDeque::new(),
+            trying: Vec::new(),
+            next_at: None,
+            deadline: None,
+        };
         self.tasks.insert(id, Task::Dial(dial));
         match self.lookups.ask(id, addresses) {
             Some(found) => self.on_found(registry, now, id, found, tell),
@@ -476,10 +504,10 @@ impl Peers {
                 self.try_next(registry, now, id, tell);
                 Ok(())
             }
-            Some(Task::Listen(port)) => {
-                let port = *port;
+            Some(Task::Listen { port, names }) => {
+                let (port, names) = (*port, list(names));
                 self.tasks.remove(&id);
-                self.bind(registry, now, port, &found, tell)
+                self.bind(registry, now, port, names, &found, tell)
             }
         }
     }
@@ -490,6 +518,7 @@ impl Peers {
         registry: &Registry,
         now: Instant,
         port: Port,
+        names: String,
         found: &[SocketAddr],
         tell: &mut Tell<'_>,
     ) -> Result<(), Fatal> {
@@ -507,16 +536,15 @@ impl Peers {
         match port {
             _ if bound => self.bind_failures = 0,
             Port::Quorum => {
-                log::error!("Cannot listen on the quorum port {}: {failure}", list(found));
+                log::error!("Cannot listen on the quorum port {names}: {failure}; {}", advice(&failure));
                 tell(Event::CannotListen);
             }
             Port::Election => {
                 self.bind_failures += 1;
                 if self.settings.bind_attempts.is_some_and(|max| self.bind_failures >= max) {
-                    let address = list(&self.settings.election_addresses);
-                    return Err(Fatal::ElectionPort { address, source: failure });
+                    return Err(Fatal::ElectionPort { address: names, source: failure });
                 }
-                log::warn!("Cannot listen on the election port {}: {failure}; trying again", list(found));
+                log::warn!("Cannot listen on the election port {names}, trying again: {failure}");
                 self.bind_at = Some(now + BIND_PAUSE);
             }
         }
@@ -602,7 +630,7 @@ impl Peers {
             dial.next_at = None;
             let Some(at) = dial.left.pop_front() else {
                 if dial.trying.is_empty() {
-                    self.end_dial(registry, id, None, tell);
+                    self.end_dial(registry, now, id, None, tell);
                 }
                 return;
             };
@@ -619,7 +647,7 @@ impl Peers {
                     entry.insert(Slot::Dialing { stream, task: id, to: at });
                     return;
                 }
-                Err(error) => log::debug!("Cannot connect to {at}: {error}"),
+                Err(error) => dial.failure = Some((at, error)),
             }
         }
     }
@@ -638,11 +666,12 @@ impl Peers {
             Ok(Some(e)) | Err(e) => Some(e),
         };
         match failed {
-            None => self.end_dial(registry, id, Some(at), tell),
+            None => self.end_dial(registry, now, id, Some(at), tell),
             Some(error) => {
-                log::debug!("Cannot connect to {to}: {error}");
+                let failure = Some((*to, error));
                 self.remove(registry, at);
                 if let Some(Task::Dial(dial)) = self.tasks.get_mut(&id) {
+                    dial.failure = failure;
                     dial.trying.retain(|other| *other != at);
                 }
                 self.try_next(registry, now, id, tell);
@@ -673,7 +702,30 @@ impl Peers {
     }
 
     /// Answers a dial: with the connection in the slot that has won, or that it has failed.
-    fn end_dial(&mut self, registry: &Registry, id: u64, won: Option<usize>, tell: &mut Tell<'_>) {
+    fn end_dial(
+        &mut self,
+        registry: &Registry,
+        now: Instant,
+        id: u64,
+        won: Option<usize>,
+        tell: &mut Tell<'_>,
+    ) {
+        if let Some(Task::Dial(dial)) = self.tasks.get(&id) {
+            match (dial.purpose, won) {
+                (Purpose::Election(to), Some(_)) => _ = self.unreachable.remove(&to),
+                (Purpose::Election(to), None) => {
+                    let trouble = dial.trouble();
+                    let known = |(told, at): &(String, Instant)| *told == trouble && now < *at + TELL_AGAIN;
+                    if !self.unreachable.get(&to).is_some_and(known) {
+                        log::warn!("Cannot reach server {to} at its election port {trouble}; trying again");
+                        self.unreachable.insert(to, (trouble, now));
+                    }
+                }
+                (Purpose::Leader, Some(_)) => {}
+                // The member counts these, and says so when it gives up: the first may come before the leader listens.
+                (Purpose::Leader, None) => log::debug!("Cannot reach the leader at {}", dial.trouble()),
+            }
+        }
         let Some((purpose, stream)) = self.take_dial(registry, id, won) else { return };
         match purpose {
             Purpose::Election(to) => {
