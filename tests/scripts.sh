@@ -6,7 +6,8 @@
 # a stand-in of a few lines; everything else runs against the real programs, packed by dist.sh and unpacked again
 # into a directory with a blank in its name.
 #
-# SCRIPTS_TEST_PORT is the first port that may be used (default 23000); two are needed. Ends with 1 if anything fails.
+# SCRIPTS_TEST_PORT is the first port that may be used (default 23000); five are needed, and for the demo of three servers
+# those 1000 and 2000 above the last three. Ends with 1 if anything fails.
 
 ROOT=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 SERVAL_BIN=${1:-${SERVAL_BIN:-}}
@@ -689,10 +690,55 @@ case_cleanup_keeps_the_newest_snapshots_and_the_server_starts_on_them() {
     expect 0 "Stopping zookeeper ... STOPPED"
 }
 
+# demo COMMAND [NUMBER]: of three servers below $WORK/demo. It is no part of the archive, so it runs beside a copy.
+demo() {
+    cp "$ROOT/scripts/demo.sh" "$ZK_HOME/bin/"
+    VARIABLES=(DEMO_PORT="$PORT3")
+    run "$ZK_HOME/bin/demo.sh" "$1" "$WORK/demo" "${@:2}"
+}
+
+# modes: how many of the three lead, and how many follow, by what was printed.
+modes() { printf '%s leads, %s follow' "$(grep -c ': Mode: leader$' <<<"$OUT")" "$(grep -c ': Mode: follower$' <<<"$OUT")"; }
+
+case_the_demo_starts_and_stops_three_servers_together_and_alone() {
+    demo status
+    expect 1
+    expect_in "$ERR" "There is no $WORK/demo"
+    demo start
+    expect 0
+    expect_that "not one of three leads" test "$(modes)" = "1 leads, 2 follow"
+    run "$ZK_HOME/bin/zkCli.sh" -server "127.0.0.1:$PORT3,127.0.0.1:$((PORT3 + 2))" -waitforconnection create /demo x
+    expect 0
+    demo stop 2
+    expect 0 "server 2: Stopping zookeeper ... STOPPED"
+    await two_of_the_demo_serve
+    demo start
+    expect 0
+    expect_in "$OUT" "server 1: Starting zookeeper ... already running as process "
+    expect_in "$OUT" "server 2: Starting zookeeper ... STARTED"
+    expect_that "not one of three leads" test "$(modes)" = "1 leads, 2 follow"
+    run "$ZK_HOME/bin/zkCli.sh" -server "127.0.0.1:$((PORT3 + 1))" -waitforconnection get /demo
+    expect 0
+    expect_in "$OUT" x
+    demo stop
+    expect 0
+    demo status
+    expect 1
+    expect_that "some still serve" test "$(modes)" = "0 leads, 0 follow"
+    demo start 4
+    expect 2
+}
+
+two_of_the_demo_serve() {
+    demo status
+    [[ $CODE == 1 && $(modes) == "1 leads, 1 follow" ]]
+}
+
 # ---- Run -----------------------------------------------------------------------------------------------------
 
 PORT=$(free_port "${SCRIPTS_TEST_PORT:-23000}")
 PORT2=$(free_port "$((PORT + 1))")
+PORT3=$(free_port "$((PORT2 + 1))")
 VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml" | head -n 1)
 ZK_HOME="$WORK/un packed/serval-$VERSION"
 FAKE_HOME=$WORK/fake-home

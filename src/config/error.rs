@@ -141,6 +141,8 @@ pub enum Problem {
     ObserversOnly,
     OneParticipantWithObservers,
     NoParticipants,
+    NoWeight,
+    DynamicFileMissing { path: PathBuf },
     MembershipBesideDynamicFile,
     ForeignKeyInDynamicFile,
     VersionInDynamicFile,
@@ -248,6 +250,14 @@ impl fmt::Display for Problem {
             NoParticipants => f.write_str(
                 "is false, but there is no participant; add server lines (in this file or in \
                  dynamicConfigFile)",
+            ),
+            NoWeight => f.write_str(
+                "every participant has the weight 0, so none could ever be elected; give one a weight above 0",
+            ),
+            DynamicFileMissing { path } => write!(
+                f,
+                "{path:?} is missing; give the whole path of the file with the server lines, or remove this and \
+                 write them here"
             ),
             MembershipBesideDynamicFile => {
                 f.write_str("must be in the separate file that dynamicConfigFile names; move the line there")

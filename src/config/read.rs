@@ -8,7 +8,7 @@ use super::error::{ConfigError, Place, Problem};
 use super::settings::{Settings, parse_int};
 use super::*;
 use crate::auth::DigestAlgorithm;
-use crate::ids::Zxid;
+use crate::ids::{HashMap, Zxid};
 use crate::quorum::membership::{MemberLine, is_member_key};
 
 const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
@@ -372,10 +372,16 @@ fn ensemble(
                     problem: Problem::MembershipBesideDynamicFile,
                 });
             }
-            read_dynamic_file(dynamic, several_addresses)?
+            read_dynamic_file(dynamic, several_addresses).map_err(|error| match error.problem {
+                Problem::FileMissing => {
+                    s.error("dynamicConfigFile", Problem::DynamicFileMissing { path: dynamic.clone() })
+                }
+                _ => error,
+            })?
         }
     };
     check_membership(s, &membership, standalone_enabled)?;
+    warn_of_shared_ports(s, &membership);
     let last_seen = match (file, &dynamic_file) {
         (Some(file), Some(_)) => read_next_file(s, file, several_addresses)?,
         _ => None,
@@ -464,10 +470,16 @@ fn check_membership(
         None => Err(ConfigError { place: s.whole.clone(), problem }),
     };
     let has_observers = members.observers().next().is_some();
+    // Java looks for a leader without end.
+    let weightless = members
+        .groups
+        .as_ref()
+        .is_some_and(|groups| members.participants().all(|(id, _)| groups.weights[&id] == 0));
     match members.participants().count() {
         0 if !standalone_enabled => return fail(Some("standaloneEnabled"), Problem::NoParticipants),
         0 if has_observers => return fail(None, Problem::ObserversOnly),
         0 => {}
+        _ if weightless => return fail(None, Problem::NoWeight),
         1 if standalone_enabled && has_observers => return fail(None, Problem::OneParticipantWithObservers),
         1 if standalone_enabled => {
             s.warn(&s.whole.clone(), "only one server line; running standalone, without it".into());
@@ -483,6 +495,22 @@ fn check_membership(
         _ => {}
     }
     Ok(())
+}
+
+/// A line that was copied and not changed: such servers hang up on themselves and on each other.
+fn warn_of_shared_ports(s: &mut Settings, members: &Membership) {
+    let mut taken = HashMap::default();
+    for (id, server) in &members.servers {
+        for at in &server.addresses {
+            let (host, port) = (&at.host, at.election_port);
+            if let Some(other) = taken.insert((host, port), id) {
+                let text = format!(
+                    "servers {other} and {id} have the same election port, {host}:{port}; correct one"
+                );
+                s.warn(&s.whole.clone(), text);
+            }
+        }
+    }
 }
 
 /// The membership in the file that `dynamicConfigFile` names. Its version is the end of the file's name.

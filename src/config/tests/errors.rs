@@ -250,6 +250,11 @@ fn every_participant_is_in_one_group() {
         &in_groups("group.1=1:2\ngroup.2=2:3"),
         "zoo.cfg:8: group.2: server 2 is in multiple groups",
     );
+    refused_in(
+        &fixture,
+        &in_groups("group.1=1:2:3\nweight.1=0\nweight.2=0\nweight.3=0"),
+        "zoo.cfg: every participant has the weight 0",
+    );
     refused_in(&fixture, &in_groups("group.1=1:2:3:4"), "zoo.cfg: group member 4 is no participant");
     refused_in(&fixture, &in_groups("group.1=1:b"), "zoo.cfg:7: group.1: \"1:b\" is not a whole number");
     refused_in(
@@ -301,7 +306,10 @@ fn a_dynamic_file_holds_members_only() {
     );
     let (message, _) = load("server.1=a").expect_err("a bad line");
     assert!(message.starts_with("dyn.10a:1: server.1: \"a\" does not have the form"), "{message}");
-    refused("dynamicConfigFile=/nowhere/zoo.dynamic", "/nowhere/zoo.dynamic: file is missing");
+    refused(
+        "dynamicConfigFile=/nowhere/zoo.dynamic",
+        "zoo.cfg:2: dynamicConfigFile: \"/nowhere/zoo.dynamic\" is missing; give the whole path",
+    );
 }
 
 #[test]

@@ -18,6 +18,8 @@ fn servers_decide_between_standalone_and_distributed() {
     assert!(members(2)[0].contains("no server failure will be tolerated"));
     assert_eq!(members(3), [""; 0]);
     assert_eq!(members(4), ["zoo.cfg: 4 participants tolerate no more failures than 3; use an odd number"]);
+    let copied = one.warnings("initLimit=1\nsyncLimit=1\nserver.1=a:1:2\nserver.2=a:1:2\nserver.3=a:1:3");
+    assert_eq!(copied, ["zoo.cfg: servers 1 and 2 have the same election port, a:2; correct one"]);
 }
 
 #[test]
