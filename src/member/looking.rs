@@ -102,8 +102,13 @@ impl Member {
         let heard = election.heard();
         let (here, missing): (Vec<_>, Vec<_>) =
             election.views().voters().into_iter().partition(|sid| heard.contains(sid));
+        let mistaken = election.mistaken();
+        let twin = match mistaken.len() {
+            0 => String::new(),
+            _ => format!("; this one is followed by {}: do two servers have one myid?", servers(mistaken)),
+        };
         log::warn!(
-            "Without a leader for {took} ms: of the voters, {} been heard, {} not",
+            "Without a leader for {took} ms: of the voters, {} been heard, {} not{twin}",
             have(&here),
             have(&missing).trim_end_matches(" have").trim_end_matches(" has")
         );

@@ -215,6 +215,12 @@ impl Election {
         ballots.copied().collect()
     }
 
+    /// Servers that say they follow this one, although it looks for a leader.
+    pub fn mistaken(&self) -> BTreeSet<ServerId> {
+        let established = self.looking.iter().flat_map(|looking| &looking.established);
+        established.filter(|(_, theirs)| theirs.vote.leader == self.me).map(|(from, _)| *from).collect()
+    }
+
     /// When to send [`Event::Timeout`], if it is not too late by then.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.looking.as_ref().map(|looking| looking.decide_at.unwrap_or(looking.resend_at))

@@ -147,7 +147,11 @@ impl std::fmt::Display for Fatal {
         match self {
             Fatal::Storage(error) => error.fmt(f),
             Fatal::ElectionPort { address, source } => {
-                write!(f, "cannot listen on the election port {address}: {source}; {}", advice(source))
+                write!(
+                    f,
+                    "cannot listen on the election port {address}: {source}; {}, or the number in myid",
+                    advice(source)
+                )
             }
             Fatal::System { doing, source } => write!(f, "cannot {doing}: {source}"),
         }

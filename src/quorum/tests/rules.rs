@@ -402,6 +402,20 @@ fn zookeeper_1732_votes_from_different_times_agree_on_their_leader() {
     assert_eq!((one.state(), one.round()), (PeerState::Following, 4));
 }
 
+/// Another server with this one's myid leads. The operator is told, because nothing else can help.
+#[test]
+fn a_server_that_is_followed_although_it_looks_knows_by_whom() {
+    let mut two = election(2, ensemble(3, 0));
+    after(&mut two, 0, Event::Look { zxid: Zxid(0), epoch: 0 });
+    assert!(two.mistaken().is_empty());
+    for (from, leader) in [(1, 2), (3, 3)] {
+        let theirs = body(PeerState::Following, vote(leader, 5, 2), 9, "");
+        after(&mut two, 0, Event::Message { from: ServerId(from), body: &theirs });
+    }
+    assert_eq!(two.state(), PeerState::Looking);
+    assert_eq!(two.mistaken(), [ServerId(1)].into());
+}
+
 /// ZOOKEEPER-3769: a message that cannot be read ended Java's receiving thread, and with it all elections.
 #[test]
 fn zookeeper_3769_a_malformed_membership_does_not_cost_the_vote() {
