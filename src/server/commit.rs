@@ -241,7 +241,7 @@ impl Server {
         let before = self.preparer.outstanding_changes();
         self.preparer.applied(proposal.zxid);
         self.metrics.outstanding_changes_removed += (before - self.preparer.outstanding_changes()) as u64;
-        self.check_digest(&logged);
+        self.check_digest(now, &logged);
         // A learner decides no commits, and measures by the wall clock of the leader, when COMMIT comes in.
         if self.serving != Serving::Learning {
             self.metrics.commit_count += 1;
@@ -290,16 +290,20 @@ impl Server {
         Some(Asker { conn, xid: proposal.xid, op: proposal.op, received: proposal.received })
     }
 
-    fn check_digest(&mut self, logged: &LoggedTxn<'_>) {
+    /// Once trees differ they do at every transaction: the counter has them all, the log a line a second.
+    fn check_digest(&mut self, now: Instant, logged: &LoggedTxn<'_>) {
         let zxid = logged.header.zxid;
         if let Some(digest) = logged.digest
             && digest != self.tree.digest()
         {
             self.metrics.digest_mismatches_count += 1;
-            log::error!(
-                "Digests are not matching. Value is Zxid: {zxid}, expected {digest:#x}, got {:#x}",
-                self.tree.digest()
-            );
+            if let Some(more) = self.digest_lines.pass(now.millis() as i64) {
+                log::error!(
+                    "Digests are not matching. Value is Zxid: {zxid}, expected {digest:#x}, got {:#x}; {more} more before; this tree is not \
+                     the leader's: remove this server's data and start it again, and it gets all of it anew",
+                    self.tree.digest()
+                );
+            }
         }
         self.digests.note(zxid, self.tree.digest());
     }

@@ -194,6 +194,8 @@ pub struct Server {
     digests: housekeeping::DigestLog,
     /// Connections that were refused because of a limit.
     refusal_lines: OncePerSecond,
+    /// Transactions after which the tree was not the leader's.
+    digest_lines: OncePerSecond,
     pub metrics: Metrics,
     /// Buffers that are used again and again: the payload in the making, a reply's body, watchers hit.
     scratch: Vec<u8>,
@@ -252,6 +254,7 @@ impl Server {
             words: Vec::new(),
             digests: housekeeping::DigestLog::default(),
             refusal_lines: OncePerSecond::default(),
+            digest_lines: OncePerSecond::default(),
             metrics: Metrics::default(),
             scratch: Vec::new(),
             body: Vec::new(),

@@ -199,7 +199,10 @@ impl fmt::Display for Reason {
             Reason::Disconnected => f.write_str("the connection to the leader is gone"),
             Reason::Silent => f.write_str("nothing heard from the leader for too long"),
             Reason::StaleEpoch { proposed, accepted } => {
-                write!(f, "leader's epoch {proposed} is below {accepted}, which was promised")
+                write!(
+                    f,
+                    "leader's epoch {proposed} is below {accepted}, which was promised: is this the data of another ensemble?"
+                )
             }
             Reason::Protocol { version } => write!(f, "leader speaks protocol version {version:#x}"),
             Reason::Gap { after, got } => write!(f, "got zxid {got} behind {after}"),
