@@ -649,7 +649,8 @@ impl Member {
                 self.end_role(step, &format!("leadership is handed over to server {successor}"), false);
             }
             None if step.now.mono >= until => {
-                self.end_role(step, "leadership is given up, and no voter has all of the history", false);
+                let why = "leadership is given up; no voter is known to have all of the history, so this one may win again";
+                self.end_role(step, why, false);
             }
             None => {}
         }
