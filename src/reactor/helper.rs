@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! 1. Jobs of one thread are done in the order in which they were given, but for making a log segment: that takes
-//!    seconds on a slow disk and nobody waits for it, so it goes on between the jobs that somebody does wait for.
+//!    seconds on a slow disk and nobody waits for it, so it goes on between the jobs that somebody does wait for. It
+//!    rests while a snapshot is written: both at once are more than a disk can do beside the syncs of the log.
 //! 2. A failed job is answered with its error and the thread goes on; the reactor ends the process.
 
 use std::collections::VecDeque;
@@ -254,7 +255,7 @@ impl Files {
 
     /// Waits for the next job, or until a step of making a segment is due.
     fn next(&self, jobs: &Receiver<FileJob>) -> Result<Option<FileJob>, RecvTimeoutError> {
-        if self.segments.is_empty() {
+        if self.segments.is_empty() || self.snapshot.is_some() {
             return jobs.recv().map(Some).map_err(RecvTimeoutError::from);
         }
         match jobs.recv_timeout(Duration::from_nanos(self.step_due.nanos_since(self.clock.mono()))) {
@@ -267,7 +268,7 @@ impl Files {
     /// once the current one is full, and every step stands before the syncs of the log that clients wait for.
     fn make_segment(&mut self) -> Option<Done> {
         let begun = self.clock.mono();
-        if begun < self.step_due {
+        if begun < self.step_due || self.snapshot.is_some() {
             return None;
         }
         let step = self.segments.front_mut()?.step();
@@ -447,6 +448,7 @@ mod tests {
         give(FileJob::Prepare(log.prepare_job().expect("there is no segment yet")));
         give(FileJob::SnapshotBegin { zxid: Zxid(1) });
         give(FileJob::SnapshotChunk(vec![0; 100]));
+        give(FileJob::SnapshotAbandon);
         give(FileJob::Purge { snapshots_kept: 3 });
         let mut answers = Vec::new();
         while !matches!(answers.last(), Some(Done::Prepared(_))) {
