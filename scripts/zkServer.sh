@@ -231,7 +231,7 @@ stop() {
 }
 
 status() {
-    local mode
+    local mode pid
     if [[ ! -r $ZOOCFG ]]; then
         echo "$ZOOCFG cannot be read." >&2
     else
@@ -244,6 +244,10 @@ status() {
     echo "Client port found: $CLIENT_PORT. Client address: $CLIENT_ADDRESS. Client SSL: $CLIENT_SSL."
     if ! mode=$(server_mode); then
         echo "Error contacting service. It is probably not running."
+        # Java's words; but a member without a leader does run.
+        if [[ -f $ZOOPIDFILE ]] && pid=$(<"$ZOOPIDFILE") && server_runs "$pid"; then
+            echo "Process $pid runs and serves nobody: it waits for a leader, or loads its data. Its log: $LOG" >&2
+        fi
         return 1
     fi
     echo "$mode"

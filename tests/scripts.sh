@@ -292,9 +292,11 @@ case_a_server_that_never_answers_has_started_after_a_second() {
     VARIABLES=(ZOOPIDFILE="$WORK/elsewhere/my.pid")
     run "$FAKE_ZK/zkServer.sh" start
     expect 1 "Starting zookeeper ... already running as process $pid."
+    VARIABLES=(ZOOPIDFILE="$WORK/elsewhere/my.pid")
     run "$FAKE_ZK/zkServer.sh" status
     expect 1 "Client port found: $PORT. Client address: localhost. Client SSL: false.
 Error contacting service. It is probably not running."
+    expect_in "$ERR" "Process $pid runs and serves nobody"
     VARIABLES=(ZOOPIDFILE="$WORK/elsewhere/my.pid")
     run "$FAKE_ZK/zkServer.sh" stop
     expect 0 "Stopping zookeeper ... STOPPED"

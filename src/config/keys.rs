@@ -393,7 +393,7 @@ pub const SECTIONS: &[Section] = &[
         key("metricsProvider.<x>",      "",     File, Ignored("no metrics provider of Serval knows it"),
             "settings of other metrics providers"),
         key("readonlymode.enabled",     "false", Jvm, Honoured,
-            "a member without quorum serves read-only clients; also whitelists `isro`"),
+            "a member without quorum serves read-only clients, if localSessionsEnabled; also whitelists `isro`"),
         key("admin.enableServer",       "true", Property, Honoured,
             "the HTTP commands (AdminServer); `false` switches them off"),
         key("admin.serverAddress",      "0.0.0.0", Property, Honoured,

@@ -39,6 +39,14 @@ pub(super) fn read_config(s: &mut Settings, file: Option<&Path>) -> Result<Confi
     check_listening(s, &ensemble, &client_port)?;
     let auth = auth(s)?;
     let read_only_mode = s.property_boolean("readonlymode.enabled");
+    if read_only_mode
+        && !ensemble.local_sessions
+        && ensemble.membership.is_distributed(ensemble.standalone_enabled)
+    {
+        // As in Java: a session that everybody knows of cannot be made, or moved, without a leader.
+        let text = "without localSessionsEnabled=true a read-only server refuses every session; add that";
+        s.warn(&s.place("readonlymode.enabled"), text.into());
+    }
     let config = Config {
         directories,
         client_port,

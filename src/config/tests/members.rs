@@ -23,6 +23,18 @@ fn servers_decide_between_standalone_and_distributed() {
 }
 
 #[test]
+fn read_only_mode_that_would_refuse_every_session_is_warned_of() {
+    let fixture = Fixture::new().with("myid", "1");
+    let warnings = |more: &str| fixture.warnings(&format!("{THREE}readonlymode.enabled=true\n{more}"));
+    let [warning] = &warnings("")[..] else { panic!("one warning") };
+    assert!(
+        warning.starts_with("zoo.cfg:7: readonlymode.enabled: without localSessionsEnabled=true"),
+        "{warning}"
+    );
+    assert_eq!(warnings("localSessionsEnabled=true"), [""; 0]);
+}
+
+#[test]
 fn the_server_line_decides_the_role() {
     let fixture = Fixture::new().with("myid", "4");
     let lines = format!("{THREE}server.4=d:2888:3888:Observer\n");
