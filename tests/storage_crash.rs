@@ -531,6 +531,24 @@ fn how_the_tree_begins_without_a_snapshot() {
     assert_eq!(base(true, true).unwrap(), Base::TrustedLogs);
 }
 
+/// Java begins with an empty tree in both cases: the second is what a copy that broke off looks like.
+#[test]
+fn an_incomplete_snapshot_is_an_empty_database_only_if_it_was_the_first() {
+    let disk = MemoryDisk::new();
+    let dirs = dirs(&disk);
+    let base = || {
+        storage::load_snapshot(&dirs, &LoadOptions::default(), &mut Count::default()).map(|(base, _)| base)
+    };
+    disk.put(&log_path("snapshot.0"), b"ZKSN");
+    assert_eq!(base().unwrap(), Base::New);
+    write_snapshot(&dirs, 5, Compression::None, 3);
+    let whole = disk.get(&log_path("snapshot.5")).unwrap();
+    disk.put(&log_path("snapshot.5"), &whole[..whole.len() - 1]);
+    let error = base().unwrap_err();
+    assert!(matches!(error, StorageError::NoUsableSnapshot { tried: 1, .. }), "{error}");
+    assert_eq!(error.exit_code(), 1);
+}
+
 #[test]
 fn purge_keeps_what_a_good_snapshot_needs() {
     let disk = MemoryDisk::new();

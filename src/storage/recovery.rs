@@ -202,8 +202,13 @@ pub fn load_snapshot(
     let mut files = numbered(disk, &dirs.snap, Kind::Snapshot)?;
     files.reverse();
     let mut tried = 0;
+    let mut unfinished = Vec::new();
     for Numbered { zxid, path } in files {
         if !snapshot::quick_test(disk, &path).map_err(io_error("read", &path))? {
+            // Java writes in place, and of its very first one a crash may leave a part.
+            if zxid > Zxid::ZERO {
+                unfinished.push(path.clone());
+            }
             notices.push(Notice::SnapshotSkipped { path, problem: "it is incomplete".into() });
             continue;
         }
@@ -246,6 +251,11 @@ pub fn load_snapshot(
             });
         }
         Base::TrustedLogs
+    } else if !options.trust_empty && !unfinished.is_empty() {
+        // There was a history once: half of a copied backup is no empty database.
+        let (tried, newest) = (unfinished.len(), unfinished.swap_remove(0));
+        let problem = "it is incomplete".into();
+        return Err(StorageError::NoUsableSnapshot { dir: dirs.snap.clone(), tried, newest, problem });
     } else if initialize || options.autocreate_db {
         Base::New
     } else {
