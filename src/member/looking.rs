@@ -117,7 +117,7 @@ impl Member {
 
 /// `server 1 has`, `servers 1, 2 and 3 have`.
 fn have(of: &[ServerId]) -> String {
-    format!("{} {}", servers(of.iter().copied()), if of.len() == 1 { "has" } else { "have" })
+    format!("{} {}", servers(of.iter().copied()), if of.len() > 1 { "have" } else { "has" })
 }
 
 /// `server 1`, `servers 1, 2 and 3`.
@@ -150,5 +150,10 @@ mod tests {
         assert_eq!(of(&[]), "no server");
         assert_eq!(of(&[3]), "server 3");
         assert_eq!(of(&[1, 2, 3]), "servers 1, 2 and 3");
+        let has = |ids: &[i64]| have(&ids.iter().map(|id| ServerId(*id)).collect::<Vec<_>>());
+        assert_eq!(
+            [has(&[]), has(&[3]), has(&[1, 2])],
+            ["no server has", "server 3 has", "servers 1 and 2 have"]
+        );
     }
 }

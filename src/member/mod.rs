@@ -565,7 +565,13 @@ impl Member {
         step.server.metrics.looking_count += 1;
         let zxid = if self.may_vote { last_zxid } else { Zxid(-1) };
         let epoch = self.epochs.current.0;
-        log::info!("LOOKING for a leader; last zxid {zxid}, epoch {epoch:#x}");
+        match self.may_vote {
+            true => log::info!("LOOKING for a leader; last zxid {zxid}, epoch {epoch:#x}"),
+            false => log::warn!(
+                "LOOKING for a leader without a vote: the data directory is empty, and db.autocreate is off; with a file \
+                 `initialize` in dataDir it is taken for a new one"
+            ),
+        }
         self.elect(step, elector::Event::Server(election::Event::Look { zxid, epoch }));
     }
 
