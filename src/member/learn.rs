@@ -91,11 +91,21 @@ impl Member {
         })
     }
 
+    /// Where a leader is dialed, for the log.
+    fn dialed(&self, leader: ServerId) -> String {
+        let ports: Vec<String> = self.quorum_addresses(leader).iter().map(HostPort::to_string).collect();
+        ports.join(", ")
+    }
+
     pub(super) fn on_dial_failed(&mut self, step: &mut Step<'_>) {
         let now = step.now.mono;
         let Role::Connecting { leader, dials, give_up_at, retry_at, .. } = &mut self.role else { return };
         if *dials >= DIALS_MAX || now >= *give_up_at {
-            let why = format!("server {leader} does not accept connections on its quorum port");
+            let leader = *leader;
+            let why = format!(
+                "server {leader} does not accept connections on its quorum port {}",
+                self.dialed(leader)
+            );
             return self.end_role(step, &why, false);
         }
         // A refusal right after an election is normal: the winner may not listen yet. It will in a moment.
@@ -107,7 +117,9 @@ impl Member {
         let now = step.now.mono;
         let Role::Connecting { leader, give_up_at, retry_at, .. } = &self.role else { return };
         if now >= *give_up_at {
-            let why = format!("server {leader} could not be connected to in time");
+            let leader = *leader;
+            let why =
+                format!("no connection to server {leader} in time, quorum port {}", self.dialed(leader));
             self.end_role(step, &why, false);
         } else if retry_at.is_some_and(|at| at <= now) {
             self.dial_leader(step);
