@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 const SERVAL: &str = env!("CARGO_BIN_EXE_serval");
@@ -150,14 +151,14 @@ fn a_peer_that_cannot_be_reached_is_named_with_its_address_and_the_reason() {
     let place = Place::new();
     fs::create_dir_all(place.path("data")).expect("a directory");
     fs::write(place.path("data").join("myid"), "1").expect("myid");
-    let free: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    let ports: Vec<u16> = free.iter().map(|free| free.local_addr().expect("bound").port()).collect();
-    drop(free);
-    let servers = format!("server.1=127.0.0.1:1:{};127.0.0.1:0\nserver.2=127.0.0.1:1:{}", ports[0], ports[1]);
+    // Bound, so that nobody else takes it, and not listening.
+    let closed = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let port = closed.local_addr().ok().and_then(|at| at.as_socket()).expect("bound").port();
+    let servers = format!("server.1=127.0.0.1:1:0;127.0.0.1:0\nserver.2=127.0.0.1:1:{port}");
     let config = place.config("data", &format!("initLimit=5\nsyncLimit=2\n{servers}"));
     let server = Running::start(&place, &config, 1024);
-    let told =
-        format!("Cannot reach server 2 at its election port 127.0.0.1:{}: Connection refused", ports[1]);
+    let told = format!("Cannot reach server 2 at its election port 127.0.0.1:{port}: Connection refused");
     // It has dialed again by then, and has had nothing new to tell. A minute is patience.
     for _ in 0..6000 {
         if server.log_lines("Without a leader for") > 0 {
