@@ -117,6 +117,23 @@ four_letter_word() {
     timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf %s "$3" >&3 && cat <&3' _ "$1" "$2" "$3" 2>/dev/null
 }
 
+# process_ended PID: has it let go of everything? A process that is being ended loses its arguments first, and its ports and
+# files later; what is left of a zombie is only its exit status.
+process_ended() {
+    local word state
+    if [[ ! -r /proc/self/status ]]; then
+        ! kill -0 "$1" 2>/dev/null
+        return
+    fi
+    while read -r word state _; do
+        if [[ $word == State: ]]; then
+            [[ $state == [ZX] ]]
+            return
+        fi
+    done 2>/dev/null <"/proc/$1/status"
+    return 0
+}
+
 # server_runs PID: is this process a ZooKeeper server? A pid file outlives a reboot, and the number may by then
 # belong to anything: Java's script would refuse to start, or kill it. Both kinds of server count, so that this
 # script can also stop the Java server that Serval takes over from. A zombie has no arguments left and is dead.

@@ -218,10 +218,10 @@ stop() {
             return 1
         fi
         for ((i = 0; i < ZOO_STOP_TIMEOUT * 20; i++)); do
-            server_runs "$pid" || break
+            process_ended "$pid" && break
             sleep 0.05
         done
-        if server_runs "$pid"; then
+        if ! process_ended "$pid"; then
             echo "FAILED TO STOP process $pid in $ZOO_STOP_TIMEOUT seconds"
             return 1
         fi

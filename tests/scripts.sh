@@ -83,8 +83,10 @@ expect_that() {
     if "$@"; then pass; else fail "$what"; fi
 }
 
-# A zombie, whose parent does not care, has no command line and is not alive.
-alive() { [[ -n $(tr -d '\0' 2>/dev/null <"/proc/$1/cmdline") ]]; }
+# A zombie, whose parent does not care, is not alive. In the middle of an exec a process has no arguments, and is.
+alive() { grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
+# runs_as PID ARGUMENT: what was started in the background is past its fork, and looks like what it is.
+runs_as() { tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline" | grep -Fqx -- "$2"; }
 not() { ! "$@"; }
 
 # await COMMAND...: until it succeeds; the case fails after ten seconds. For what has no event to wait for.
@@ -131,7 +133,8 @@ case $(cat "$FAKE/mode") in
   mute) exec -a "$0" sleep 600 ;;
   slow-stop)
     sleep 600 &
-    trap 'sleep 0.3; kill %1; : >"$FAKE/stopped"; exit 0' TERM
+    # Its arguments go first, as the kernel does it.
+    trap 'kill %1; exec -a "" bash -c '\''sleep 0.3; : >"$0/stopped"'\'' "$FAKE"' TERM
     wait
     ;;
   stubborn) trap '' TERM; while :; do read -r -t 60 _ <>"$FAKE/never"; done ;;
@@ -343,6 +346,7 @@ case_a_stale_pid_file_harms_nobody() {
     sleep 600 &
     stranger=$!
     PIDS+=("$stranger")
+    await runs_as "$stranger" sleep
     printf %s "$stranger" >"$FAKE_DATA/zookeeper_server.pid"
     run "$FAKE_ZK/zkServer.sh" stop
     expect 0 "Stopping zookeeper ... STOPPED"
@@ -360,6 +364,7 @@ case_stop_ends_the_java_server_that_serval_takes_over_from() {
     bash -c 'read -r _ <>"$0"' "$WORK/fake/never" org.apache.zookeeper.server.quorum.QuorumPeerMain zoo.cfg &
     java=$!
     PIDS+=("$java")
+    await runs_as "$java" org.apache.zookeeper.server.quorum.QuorumPeerMain
     printf %s "$java" >"$FAKE_DATA/zookeeper_server.pid"
     run "$FAKE_ZK/zkServer.sh" start
     expect 1 "Starting zookeeper ... already running as process $java."
