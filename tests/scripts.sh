@@ -697,10 +697,11 @@ case_cleanup_keeps_the_newest_snapshots_and_the_server_starts_on_them() {
     expect 0 "Stopping zookeeper ... STOPPED"
 }
 
-# demo COMMAND [NUMBER]: of three servers below $WORK/demo. It is no part of the archive, so it runs beside a copy.
+# demo COMMAND [NUMBER]: of three servers below $WORK/demo, with small logs. It is no part of the archive, so it runs beside
+# a copy.
 demo() {
     cp "$ROOT/scripts/demo.sh" "$ZK_HOME/bin/"
-    VARIABLES=(DEMO_PORT="$PORT3")
+    VARIABLES=(DEMO_PORT="$PORT3" SERVER_JVMFLAGS=-Dzookeeper.preAllocSize=1024)
     run "$ZK_HOME/bin/demo.sh" "$1" "$WORK/demo" "${@:2}"
 }
 
