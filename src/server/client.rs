@@ -55,6 +55,17 @@ pub enum Close {
     Now,
 }
 
+/// Whether what earlier connections of a session asked can still be on its way: see [`super::learning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// It can, and nothing was asked on this connection yet.
+    Wanted,
+    /// It can, and stands in front of the fence that was sent.
+    Sent,
+    /// Every transaction of the session is of this connection.
+    Passed,
+}
+
 /// A request that cannot be answered yet.
 #[derive(Debug)]
 pub enum Waiting {
@@ -143,6 +154,8 @@ pub struct Client {
     /// Encoded and not yet sent.
     pub out: Vec<u8>,
     pub waiting: VecDeque<Waiting>,
+    /// Of a learner's client.
+    pub fence: Fence,
     pub close: Close,
     /// Where this connection is in the queue of silent connections.
     pub slot: Slot,
@@ -177,6 +190,7 @@ impl Clients {
             identities: vec![Identity::ip(peer.ip())],
             out: Vec::new(),
             waiting: VecDeque::new(),
+            fence: Fence::Passed,
             close: Close::No,
             slot: Slot::default(),
             listed: false,

@@ -6,6 +6,7 @@ use super::{Proposal, Server, Serving};
 use crate::auth::Auth;
 use crate::ids::{SessionId, Zxid};
 use crate::metrics::Metrics;
+use crate::session::SessionState;
 use crate::time::Instant;
 use crate::tree::{Observer, OpResult, WatcherId, Watches};
 use crate::wire::error::ErrorCode;
@@ -256,6 +257,10 @@ impl Server {
         if let Some((session, timeout_ms)) = created {
             self.sessions.add(session, u32::try_from(timeout_ms).unwrap_or(0), now);
             log::debug!("Created session {session} with a timeout of {timeout_ms} ms");
+            if self.serving == Serving::Leading {
+                let valid = self.sessions.state(session) == SessionState::Alive;
+                self.answer_revalidated(now, session, valid);
+            }
         }
         if let Some(session) = closed {
             self.sessions.remove(session);
@@ -266,7 +271,6 @@ impl Server {
                 self.clients.close(carrier, Close::Now);
                 self.abandon(carrier, session);
             }
-            self.learning.forget(session);
         }
         if matches!(logged.txn, Txn::Multi(_)) {
             MultiHeader::END.write(&mut body);

@@ -2,7 +2,7 @@
 //!
 //! The order of checks is that of client-protocol.md sections 3 and 4.2.
 
-use super::client::{Close, ConnId, Phase, Waiting};
+use super::client::{Close, ConnId, Fence, Phase, Waiting};
 use super::read::Asked;
 use super::{AskedWord, Server, Serving};
 use crate::admin::words::Word;
@@ -290,9 +290,17 @@ impl Server {
             self.abandon(other, session);
         }
         let password_fits = request.password == Some(&password(session)[..]);
+        let client = self.clients.get_mut(conn).expect("looked up above");
+        client.fence = Fence::Wanted;
         let own = self.sessions.is_local(session);
         if password_fits && self.serving == Serving::Learning && !own {
             return self.ask_leader(conn, session, timeout_ms);
+        }
+        if password_fits && self.sessions.is_in_the_making(session) {
+            // Its createSession is not committed here, and may be at the server where the client was: of a local session
+            // on its way to becoming global, or of one whose server was faster. As in Java it may come.
+            self.sessions.give(session, Owner::Here);
+            return self.await_session(conn, session);
         }
         if !password_fits || self.sessions.state(session) != SessionState::Alive {
             return self.refuse_session(conn, session);

@@ -1,20 +1,29 @@
 //! What only a learner does: its clients' writes go to the leader and are answered when their transactions come back.
 //!
-//! Nothing but session and number in the transaction's header tells whose it was. Requests leave in the order in which
-//! they came, and the leader answers each with a transaction, in that order for each session. So only the oldest
-//! forwarded request of the session's connection can be meant, unless the session had another connection
-//! before: the requests of that one are *orphans*, and their transactions come first.
+//! Nothing but session and number in the transaction's header tells whose it was, and some clients count anew with each
+//! connection. Requests leave in the order in which they came, and the leader answers each with a transaction, in that
+//! order for each session. So only the oldest forwarded request of the session's connection can be meant, unless the
+//! session had another connection before, here or at another server, of which something is still on its way.
+//!
+//! Therefore a connection that resumes a session sends a sync of its own ahead of its first write, the *fence*. When the
+//! leader saw it, it had let the session in here, and from then on it refuses what comes by another way. When it answers,
+//! all that it had proposed before is committed, and nothing that came behind the fence: so the transactions in front of the
+//! answer are others', and those behind it are this connection's. (Java's learners have no fence, and take a
+//! transaction of the same number for the answer.) Nobody waits for a fence, and who only reads sends none.
+//!
+//! Two kinds can still come by the old way: a refusal because the session has moved, of the same number as the
+//! request in front, ends the connection, and its client asks again; a closeSession ends the session for everybody.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::client::{Close, ConnId, Phase, Waiting};
+use super::client::{Close, ConnId, Fence, Phase, Waiting};
 use super::commit::{Asker, Due};
 use super::{Made, Proposal, Server, Serving};
 use crate::ids::{HashMap, SessionId};
 use crate::quorum::zab::packet::{AuthId, Entry, Request, Touched};
 use crate::time::Instant;
 use crate::wire::error::ErrorCode;
+use crate::wire::jute;
 use crate::wire::op::Op;
 use crate::wire::request::RequestHeader;
 use crate::wire::txn::TxnHeader;
@@ -34,10 +43,18 @@ pub enum Forward {
 #[derive(Debug, Default)]
 pub(super) struct Learning {
     forwards: Vec<Forward>,
-    /// Who waits for the leader's word on a session; one connection for each, the latest.
+    /// Who waits for the leader's word on a session, or at the leader until it is made; one connection for each, the
+    /// latest.
     revalidating: HashMap<SessionId, ConnId>,
-    /// Forwarded requests whose connection is gone, by session, oldest first.
-    orphans: HashMap<SessionId, VecDeque<(i32, Op)>>,
+}
+
+/// A sync that the ensemble answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sync {
+    /// That of a client.
+    Asked(ConnId),
+    /// The connection's fence.
+    Fence(ConnId),
 }
 
 impl Learning {
@@ -51,32 +68,10 @@ impl Learning {
             self.revalidating.remove(&session);
         }
     }
-
-    pub fn orphaned(&mut self, session: SessionId, cxid: i32, op: Op) {
-        self.orphans.entry(session).or_default().push_back((cxid, op));
-    }
-
-    /// The session has ended.
-    pub fn forget(&mut self, session: SessionId) {
-        self.orphans.remove(&session);
-    }
-
-    /// Whether the transaction answers a request whose connection is gone.
-    fn answers_orphan(&mut self, header: &TxnHeader) -> bool {
-        let Some(orphans) = self.orphans.get_mut(&header.session) else { return false };
-        let answers = orphans.front().is_some_and(|&(cxid, op)| answers(header, cxid, op));
-        if answers {
-            orphans.pop_front();
-            if orphans.is_empty() {
-                self.orphans.remove(&header.session);
-            }
-        }
-        answers
-    }
 }
 
-/// Whether a transaction of the session can be that of this request. Some clients begin to count anew with each
-/// connection, so the number alone could be that of a request which the client sent to another server.
+/// Whether a transaction of the session can be that of this request: not a closeSession of the leader's, or one that
+/// came by the session's old way.
 fn answers(header: &TxnHeader, cxid: i32, op: Op) -> bool {
     header.cxid == cxid && (header.kind == op.code() || header.kind == Op::Error.code())
 }
@@ -137,18 +132,32 @@ impl Server {
         if op == Op::CloseSession {
             self.sessions.set_closing(session);
         }
-        self.push_request(conn, op, xid, frame);
+        self.put_fence(conn);
+        self.push_request(conn, op, xid, &frame[RequestHeader::ENCODED_LEN..]);
     }
 
-    fn push_request(&mut self, conn: ConnId, op: Op, cxid: i32, frame: &[u8]) {
+    /// Sends the fence of a connection that resumed its session, if it is about to write for the first time.
+    fn put_fence(&mut self, conn: ConnId) {
+        let client = self.clients.get_mut(conn).expect("the caller looked it up");
+        if client.fence != Fence::Wanted {
+            return;
+        }
+        client.fence = Fence::Sent;
+        let mut root = Vec::new();
+        jute::put_string(&mut root, Some("/"));
+        self.push_request(conn, Op::Sync, 0, &root);
+        self.syncs.push_back(Sync::Fence(conn));
+    }
+
+    fn push_request(&mut self, conn: ConnId, op: Op, cxid: i32, body: &[u8]) {
         let client = self.clients.get(conn).expect("the caller looked it up");
         let ids = client
             .identities
             .iter()
             .map(|identity| AuthId { scheme: identity.scheme.to_string(), id: identity.id.clone() })
             .collect();
-        let body = Rc::from(&frame[RequestHeader::ENCODED_LEN..]);
-        let request = Request { session: client.session, cxid, op: op.code(), body, ids: Some(ids) };
+        let request =
+            Request { session: client.session, cxid, op: op.code(), body: body.into(), ids: Some(ids) };
         self.learning.forwards.push(Forward::Request(request));
     }
 
@@ -164,6 +173,7 @@ impl Server {
         let op = Op::CreateSession;
         client.waiting.push_back(Waiting::Forwarded { cxid: 0, op, received: now, large: 0 });
         self.deferred += 1;
+        self.put_fence(conn);
         let body = Rc::from(timeout_ms.to_be_bytes().as_slice());
         let request = Request { session, cxid: 0, op: op.code(), body, ids: None };
         self.learning.forwards.push(Forward::Request(request));
@@ -171,13 +181,18 @@ impl Server {
 
     /// A client wants a session back that only the leader can give.
     pub(super) fn ask_leader(&mut self, conn: ConnId, session: SessionId, timeout_ms: u32) {
+        self.await_session(conn, session);
+        self.learning.forwards.push(Forward::Revalidate { session, timeout_ms: timeout_ms as i32 });
+    }
+
+    /// The connection waits for [`answer_revalidated`](Server::answer_revalidated).
+    pub(super) fn await_session(&mut self, conn: ConnId, session: SessionId) {
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
         client.phase = Phase::Connecting;
         client.session = session;
         if let Some(older) = self.learning.revalidating.insert(session, conn) {
             self.clients.close(older, Close::Now);
         }
-        self.learning.forwards.push(Forward::Revalidate { session, timeout_ms: timeout_ms as i32 });
     }
 
     pub(super) fn answer_revalidated(&mut self, now: Instant, session: SessionId, valid: bool) {
@@ -197,19 +212,12 @@ impl Server {
 
     /// Takes the request that this transaction answers from the head of its connection's line; most are foreign.
     pub(super) fn take_forwarded(&mut self, header: &TxnHeader) -> Option<Asker> {
-        let carrier = self.carriers.get(&header.session).copied();
-        // Whoever is being closed hears of nothing any more. Left in line, the request would become an orphan after
-        // its transaction, and wait for a later one.
-        if let Some(conn) = carrier
-            && self.clients.get(conn).is_some_and(|client| client.close != Close::No)
-        {
-            self.abandon(conn, header.session);
-        }
-        if self.learning.answers_orphan(header) {
+        let conn = *self.carriers.get(&header.session)?;
+        // Whoever is being closed hears of nothing any more.
+        let client = self.clients.get_mut(conn).filter(|client| client.close == Close::No)?;
+        if client.fence != Fence::Passed {
             return None;
         }
-        let conn = carrier?;
-        let client = self.clients.get_mut(conn)?;
         let &Waiting::Forwarded { cxid, op, received, large } = client.waiting.front()? else { return None };
         if !answers(header, cxid, op) {
             return None;
@@ -224,7 +232,7 @@ impl Server {
     pub(super) fn sync(&mut self, now: Instant, conn: ConnId, xid: i32, frame: &[u8]) {
         match self.serving {
             Serving::Leading => self.made.push(Made::Sync),
-            Serving::Learning => self.push_request(conn, Op::Sync, xid, frame),
+            Serving::Learning => self.push_request(conn, Op::Sync, xid, &frame[RequestHeader::ENCODED_LEN..]),
             _ => return self.refuse(now, conn, xid, Op::Sync, ErrorCode::NotReadOnly),
         }
         let client = self.clients.get_mut(conn).expect("the caller looked it up");
@@ -236,13 +244,18 @@ impl Server {
             done: false,
         });
         self.deferred += 1;
-        self.syncs.push_back(conn);
+        self.syncs.push_back(Sync::Asked(conn));
     }
 
     pub(super) fn answer_sync(&mut self, now: Instant) {
         // An answer to nothing: its connection's role has ended.
-        let Some(conn) = self.syncs.pop_front() else { return };
+        let Some(sync) = self.syncs.pop_front() else { return };
+        let (Sync::Asked(conn) | Sync::Fence(conn)) = sync;
         let Some(client) = self.clients.get_mut(conn) else { return };
+        if let Sync::Fence(_) = sync {
+            client.fence = Fence::Passed;
+            return;
+        }
         for one in &mut client.waiting {
             if let Waiting::Sync { done: done @ false, .. } = one {
                 *done = true;

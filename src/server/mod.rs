@@ -179,8 +179,8 @@ pub struct Server {
     due: VecDeque<(Zxid, Due)>,
     made: Vec<Made>,
     learning: learning::Learning,
-    /// Own clients' syncs that the ensemble has not answered, oldest first.
-    syncs: VecDeque<ConnId>,
+    /// Syncs that the ensemble has not answered, oldest first.
+    syncs: VecDeque<learning::Sync>,
     /// Requests in the connections' lines that are no proposals of this server.
     deferred: usize,
     large_bytes: usize,
@@ -318,10 +318,7 @@ impl Server {
         for one in std::mem::take(&mut client.waiting) {
             match one {
                 Waiting::Write { .. } => continue,
-                Waiting::Forwarded { cxid, op, large, .. } => {
-                    self.large_bytes -= large;
-                    self.learning.orphaned(session, cxid, op);
-                }
+                Waiting::Forwarded { large, .. } => self.large_bytes -= large,
                 Waiting::Read { .. } | Waiting::Sync { .. } | Waiting::Refused { .. } => {}
             }
             self.deferred -= 1;

@@ -207,7 +207,7 @@ impl Sessions {
                 true
             }
             Some(_) => false,
-            None => self.in_the_making.get(&id).is_some_and(|made| !made.closing),
+            None => self.is_in_the_making(id),
         }
     }
 
@@ -240,6 +240,11 @@ impl Sessions {
             (SessionState::Unknown, Some(_)) => SessionState::Alive,
             (known, _) => known,
         }
+    }
+
+    /// Whether its createSession is prepared and not committed, and no closeSession behind it.
+    pub fn is_in_the_making(&self, id: SessionId) -> bool {
+        self.in_the_making.get(&id).is_some_and(|made| !made.closing)
     }
 
     pub fn is_global(&self, id: SessionId) -> bool {

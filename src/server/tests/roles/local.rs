@@ -153,3 +153,37 @@ fn a_leader_refuses_ephemerals_of_sessions_that_it_does_not_know() {
     pair.answer();
     assert_eq!(kinds(&pair.history), [-1, 1]);
 }
+
+#[test]
+fn a_local_session_may_move_to_the_leader_while_it_becomes_global() {
+    for at in [leader as At, learner] {
+        let mut pair = Pair::with_local_sessions(true);
+        let a = pair.client(at);
+        let session = at(&mut pair).session(a);
+        at(&mut pair).send(a, 1, Op::Create.code(), &create("/e", b"", 1));
+        pair.ask();
+        let b = pair.leader.connection();
+        pair.leader.bytes(b, &connect_frame(session.0, 0, &crate::session::password(session)));
+        assert!(!pair.leader.is_closed(b));
+        assert!(!pair.leader.server.sessions.is_global(session), "that is for its transaction to say");
+        pair.answer();
+        assert_eq!(pair.leader.connected_as(b), Some(session));
+        assert_eq!(pair.create(leader, b, "/e2", 1).err, 0);
+        assert_eq!(pair.leader.server.tree().ephemerals(session).len(), 2);
+        pair.assert_same_trees();
+    }
+}
+
+#[test]
+fn a_local_session_that_ends_while_it_becomes_global_does_not_move() {
+    let mut pair = Pair::with_local_sessions(true);
+    let a = pair.client(learner);
+    let session = pair.learner.session(a);
+    pair.learner.send(a, 1, Op::Create.code(), &create("/e", b"", 1));
+    pair.learner.send(a, 2, Op::CloseSession.code(), &[]);
+    pair.ask();
+    let (b, answer) = pair.resume(leader, session);
+    assert_eq!(answer, Some(SessionId::NONE));
+    assert!(pair.leader.is_closed(b));
+    assert_eq!(pair.leader.server.tree().ephemeral_count(), 0);
+}

@@ -206,3 +206,71 @@ fn a_client_on_a_learner_closes_its_session() {
     assert_eq!(answer, Some(SessionId::NONE));
     pair.assert_same_trees();
 }
+
+#[test]
+fn what_was_asked_at_another_server_does_not_answer_a_request_of_the_same_number() {
+    let mut pair = Pair::new();
+    let old = pair.client(leader);
+    let session = pair.leader.session(old);
+    pair.leader.send(old, 1, Op::Create.code(), &create("/a", b"", 0));
+    let new = pair.learner.connection();
+    pair.learner.bytes(new, &connect_frame(session.0, 0, &crate::session::password(session)));
+    pair.ask();
+    pair.learner.sync_rest();
+    assert_eq!(pair.learner.connected_as(new), Some(session), "the leader's word does not wait for commits");
+    // Behind the move, so the leader refuses it.
+    pair.leader.send(old, 2, Op::Create.code(), &create("/late", b"", 0));
+    pair.learner.send(new, 1, Op::Create.code(), &create("/b", b"", 0));
+    pair.learner.send(new, 2, Op::Create.code(), &create("/c", b"", 0));
+    pair.run();
+    let replies: Vec<_> =
+        pair.learner.replies(new).iter().map(|reply| (reply.xid, reply.err, text(&reply.body))).collect();
+    assert_eq!(replies, [(1, 0, "/b".to_string()), (2, 0, "/c".to_string())]);
+    assert_eq!(kinds(&pair.history), [Op::CreateSession.code(), 1, -1, 1, 1]);
+    assert_eq!(pair.learner.server.in_flight(), 0);
+    assert!(!pair.learner.is_closed(new));
+    pair.assert_same_trees();
+}
+
+#[test]
+fn only_a_connection_that_goes_on_with_a_session_and_writes_sends_a_fence_and_only_one() {
+    let mut pair = Pair::new();
+    let a = pair.client(learner);
+    let session = pair.learner.session(a);
+    pair.create(learner, a, "/a", 0);
+    assert_eq!(pair.sent.len(), 2, "the session and the node");
+    let (b, _) = pair.resume(learner, session);
+    pair.sent.clear();
+    pair.call(learner, b, Op::Exists, &path_and_watch("/a", false));
+    assert_eq!(pair.sent, []);
+    for path in ["/b", "/c"] {
+        assert_eq!(pair.create(learner, b, path, 0).err, 0);
+    }
+    let op = |forward: &Forward| match forward {
+        Forward::Request(request) => request.op,
+        Forward::Revalidate { .. } => panic!("it has its session"),
+    };
+    let ops: Vec<_> = pair.sent.iter().map(op).collect();
+    assert_eq!(ops, [Op::Sync.code(), 1, 1]);
+}
+
+#[test]
+fn a_session_that_is_not_committed_at_the_leader_yet_may_move_there() {
+    // Its server was faster than the leader at applying it.
+    let mut pair = Pair::new();
+    let a = pair.learner.connection();
+    pair.learner.bytes(a, &connect_frame(0, 0, &[0; 16]));
+    pair.ask();
+    let session = pair.learner.session(a);
+    let (older, newer) = (pair.leader.connection(), pair.leader.connection());
+    let frame = connect_frame(session.0, 0, &crate::session::password(session));
+    pair.leader.bytes(older, &frame);
+    pair.leader.bytes(newer, &frame);
+    assert!(pair.leader.is_closed(older));
+    assert_eq!(pair.leader.connected_as(newer), None, "it is not made yet");
+    pair.answer();
+    assert_eq!(pair.leader.connected_as(newer), Some(session));
+    assert_eq!(pair.create(leader, newer, "/e", 1).err, 0);
+    let stranger = pair.leader.connection();
+    assert_eq!(pair.connect(leader, stranger, session, &[1; 16]), Some(SessionId::NONE));
+}
