@@ -58,6 +58,9 @@ impl Leader {
     pub(super) fn on_ack(&mut self, learner: LearnerId, zxid: Zxid, actions: &mut Actions) {
         let Some(handler) = self.learners.get_mut(&learner) else { return };
         handler.note_ack(zxid);
+        if handler.replaced {
+            return;
+        }
         let sid = handler.sid;
         // Who has no vote is not even noted: it may come back under a thousand names.
         if let Some(proposal) = self.proposal(zxid)
@@ -76,8 +79,12 @@ impl Leader {
     }
 
     /// Java takes the ACKs of a learner for good. But one that is told to cut its log, or to replace it, no longer has
-    /// what it acked, and a commit counted on it could be lost with one crash. It acks again what it gets again.
-    pub(super) fn take_back_acks(&mut self, sid: ServerId) {
+    /// what it acked, and a commit counted on it could be lost with one crash. It acks again what it gets again, on the
+    /// connection that it gets it on: what is still under way on an earlier one is of no more worth.
+    pub(super) fn take_back_acks(&mut self, sid: ServerId, on: LearnerId) {
+        for (learner, handler) in &mut self.learners {
+            handler.replaced |= handler.sid == sid && *learner != on;
+        }
         for proposal in &mut self.outstanding {
             proposal.acks.retain(|acked| *acked != sid);
         }

@@ -52,6 +52,8 @@ pub struct Handler {
     pub acked: Zxid,
     /// COMMITs kept back between NEWLEADER and UPTODATE.
     pub held_commits: Option<Vec<Zxid>>,
+    /// The same server is being synchronised on a later connection: what still comes on this one was said before.
+    pub replaced: bool,
     unacked: Unacked,
 }
 
@@ -72,6 +74,7 @@ impl Handler {
             heard: now,
             acked: Zxid::ZERO,
             held_commits: None,
+            replaced: false,
             unacked: Unacked::default(),
         }
     }

@@ -734,7 +734,7 @@ impl Leader {
         }
         let (sid, observer) = (handler.sid, handler.observer);
         handler.sync = kind;
-        self.take_back_acks(sid);
+        self.take_back_acks(sid, learner);
         let history = match plan {
             Plan::Diff { zxid, history } => {
                 self.send(learner, Packet::Diff { zxid }, actions);

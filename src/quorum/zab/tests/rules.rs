@@ -608,6 +608,19 @@ fn acks_of_a_learner_that_must_cut_its_log_are_taken_back() {
     assert_eq!(committed(&ensemble.hear(L2, ack(z(2, 1)))), [z(2, 1)]);
 }
 
+#[test]
+fn an_ack_that_was_under_way_on_an_earlier_connection_does_not_count() {
+    let mut ensemble = Ensemble::established();
+    ensemble.propose();
+    ensemble.event(leader::Event::LogSynced { through: z(2, 1) });
+    // Its old connection is not known to be dead yet.
+    ensemble.join(L2, 1, false, z(2, 1));
+    assert_eq!(committed(&ensemble.hear(L1, ack(z(2, 1)))), []);
+    ensemble.event(leader::Event::ImageSent { learner: L2 });
+    ensemble.hear(L2, ack(z(2, 0)));
+    assert_eq!(committed(&ensemble.hear(L2, ack(z(2, 1)))), [z(2, 1)]);
+}
+
 /// 4685: a learner's ACK of a proposal is no ACK of NEWLEADER, and no reason to give up on the learner.
 #[test]
 fn zookeeper_4685_acks_in_sync_are_told_apart_by_their_zxid() {
