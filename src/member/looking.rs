@@ -48,7 +48,7 @@ impl Member {
                 format!("server {sid} looks for a leader itself")
             }
             Role::Leading { leader, since }
-                if leader.serving().is_none()
+                if leader.collects_epochs()
                     && self.settings.epoch_wait_max.is_some_and(|max| now >= *since + max) =>
             {
                 step.server.metrics.quit_leading_due_to_disloyal_voter += 1;

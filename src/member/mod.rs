@@ -97,7 +97,7 @@ pub struct Settings {
     pub committed_log_max: usize,
     /// `leaderServes`: a leader serves clients too.
     pub leader_serves: bool,
-    /// A leader that still waits for a quorum gives up when a voter looks for one after this time
+    /// A leader that still collects epochs gives up when a voter looks for one after this time
     /// (`leader.maxTimeToWaitForEpoch`, ZOOKEEPER-3109).
     pub epoch_wait_max: Option<Millis>,
     /// Where followers serve observers in the leader's place, and observers look for them (`observerMasterPort`).

@@ -443,6 +443,11 @@ impl Leader {
         matches!(self.phase, Phase::Broadcasting { .. }).then_some(self.epoch)
     }
 
+    /// Whether a quorum's epochs are not there yet: nobody has been promised anything.
+    pub fn collects_epochs(&self) -> bool {
+        matches!(self.phase, Phase::CollectingEpochs { .. })
+    }
+
     /// What must go into the next vote: everything that was proposed is in the log.
     pub fn last_logged(&self) -> Zxid {
         self.last_proposed

@@ -747,6 +747,17 @@ fn a_learner_that_acks_nothing_is_closed_though_it_answers_pings() {
     assert_eq!(closed, [leader::Action::Close { learner: L1, reason: CloseReason::AcksTooLate }]);
 }
 
+/// Who gives up because a voter looks may do so only then: while histories are brought into step, which may take long,
+/// any voter that starts anew looks.
+#[test]
+fn zookeeper_3109_a_leader_collects_epochs_until_a_quorum_has_told_its_own() {
+    let mut ensemble = Ensemble::new();
+    assert!(ensemble.machine.collects_epochs());
+    ensemble.info(L1, 1, false);
+    assert!(!ensemble.machine.collects_epochs());
+    assert!(!Ensemble::synchronising().machine.collects_epochs());
+}
+
 #[test]
 fn waits_for_a_quorum_end() {
     let mut ensemble = Ensemble::new();
