@@ -83,7 +83,9 @@ impl Leader {
     /// connection that it gets it on: what is still under way on an earlier one is of no more worth.
     pub(super) fn take_back_acks(&mut self, sid: ServerId, on: LearnerId) {
         for (learner, handler) in &mut self.learners {
-            handler.replaced |= handler.sid == sid && *learner != on;
+            if handler.sid == sid {
+                handler.replaced = *learner != on;
+            }
         }
         for proposal in &mut self.outstanding {
             proposal.acks.retain(|acked| *acked != sid);

@@ -621,6 +621,21 @@ fn an_ack_that_was_under_way_on_an_earlier_connection_does_not_count() {
     assert_eq!(committed(&ensemble.hear(L2, ack(z(2, 1)))), [z(2, 1)]);
 }
 
+#[test]
+fn who_has_not_said_who_it_is_has_no_earlier_connection() {
+    let mut ensemble = Ensemble::established();
+    ensemble.event(leader::Event::Connected { learner: L2 });
+    // An observer without a number of its own.
+    ensemble.join(LearnerId(3), -1, true, z(1, 3));
+    let info = LearnerInfo { sid: Some(ServerId(2)), protocol: PROTOCOL_VERSION, config_version: Zxid::ZERO };
+    ensemble.hear(L2, Packet::FollowerInfo { accepted_epoch: Epoch(1), info });
+    ensemble.hear(L2, Packet::AckEpoch { last_zxid: z(1, 3), current_epoch: Some(Epoch(1)) });
+    ensemble.hear(L2, ack(z(2, 0)));
+    ensemble.propose();
+    ensemble.event(leader::Event::LogSynced { through: z(2, 1) });
+    assert_eq!(committed(&ensemble.hear(L2, ack(z(2, 1)))), [z(2, 1)]);
+}
+
 /// 4685: a learner's ACK of a proposal is no ACK of NEWLEADER, and no reason to give up on the learner.
 #[test]
 fn zookeeper_4685_acks_in_sync_are_told_apart_by_their_zxid() {
