@@ -148,7 +148,7 @@ impl Ensemble {
     ) -> Result<(), Fatal> {
         self.on_peers(now, server, |peers, tell| {
             peers.take_lookups(registry, now.mono, tell)?;
-            peers.read(registry, buffer, tell);
+            peers.read(registry, now.mono, buffer, tell);
             Ok(())
         })
     }

@@ -8,6 +8,7 @@
 //!
 //! 1. Numbers of connections are never used twice.
 //! 2. All that a peer sent is told before the end of its connection is: those who hang up at once have said something.
+//!    That a connection cannot be written to is no end yet.
 
 mod dials;
 
@@ -48,6 +49,9 @@ const LAST_READS: usize = 4;
 /// Connections accepted at a time.
 const ACCEPTS: usize = 64;
 
+/// Before a port that could not accept tries again: the connections that wait there are not announced once more.
+const ACCEPT_PAUSE: Millis = Millis(1000);
+
 /// What the sockets need to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
@@ -80,6 +84,8 @@ pub struct Peers {
     /// Failed attempts to bind the election port, and when the next one is.
     bind_failures: u32,
     bind_at: Option<Instant>,
+    /// When ports that could not accept try again.
+    accept_at: Option<Instant>,
     /// Sockets with input that no event will announce again.
     unfinished: Vec<usize>,
 }
@@ -109,6 +115,8 @@ enum Slot {
 struct ElectionSocket {
     socket: Socket<ConnId>,
     out: Vec<u8>,
+    /// It cannot be written to any more; its end comes when all that it sent was read.
+    broken: bool,
     /// Closed once all has left, and by this time in any case.
     close_by: Option<Instant>,
 }
@@ -133,6 +141,7 @@ impl Peers {
             numbers: 0,
             bind_failures: 0,
             bind_at: Some(Instant(0)),
+            accept_at: None,
             unfinished: Vec::new(),
         }
     }
@@ -150,7 +159,7 @@ impl Peers {
             Slot::Election(election) => election.close_by,
             _ => None,
         });
-        tasks.chain(closing).chain(self.bind_at).min()
+        tasks.chain(closing).chain(self.bind_at).chain(self.accept_at).min()
     }
 
     pub fn handle_timeouts(
@@ -167,6 +176,10 @@ impl Peers {
                 self.settings.election_addresses.clone(),
                 tell,
             )?;
+        }
+        if self.accept_at.take_if(|at| *at <= now).is_some() {
+            let listens = |slot: &Slot| matches!(slot, Slot::Listener { .. });
+            self.unfinished.extend(self.slots.iter().filter(|(_, slot)| listens(slot)).map(|(at, _)| at));
         }
         let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let due = |task: &Task| match task {
@@ -245,7 +258,7 @@ impl Peers {
     }
 
     /// Takes what peers sent: at most one buffer of each.
-    pub fn read(&mut self, registry: &Registry, buffer: &mut [u8], tell: &mut Tell<'_>) {
+    pub fn read(&mut self, registry: &Registry, now: Instant, buffer: &mut [u8], tell: &mut Tell<'_>) {
         let mut unfinished = std::mem::take(&mut self.unfinished);
         // Election connections before links: where a leader has died, the election then begins with the knowledge that
         // it cannot be asked, and need not wait for its vote.
@@ -257,12 +270,15 @@ impl Peers {
             let Some(slot) = self.slots.get_mut(at) else { continue };
             let (outcome, name) = match slot {
                 Slot::Listener { .. } => {
-                    self.accept(registry, at, tell);
+                    self.accept(registry, now, at, tell);
                     continue;
                 }
                 Slot::Dialing { .. } => continue,
                 Slot::Election(election) => {
-                    let outcome = read(&mut election.socket, &mut buffer[..buffer_len]);
+                    let outcome = match read(&mut election.socket, &mut buffer[..buffer_len]) {
+                        ReadOutcome::Drained if election.broken => ReadOutcome::Closed,
+                        outcome => outcome,
+                    };
                     // One that is being closed has nothing more to say.
                     let told = election.close_by.is_none();
                     (outcome, told.then_some(Name::Conn(election.socket.conn)))
@@ -472,7 +488,7 @@ impl Peers {
         Ok(())
     }
 
-    fn accept(&mut self, registry: &Registry, at: usize, tell: &mut Tell<'_>) {
+    fn accept(&mut self, registry: &Registry, now: Instant, at: usize, tell: &mut Tell<'_>) {
         for _ in 0..ACCEPTS {
             let Some(Slot::Listener { listener, port }) = self.slots.get_mut(at) else { return };
             let port = *port;
@@ -495,7 +511,9 @@ impl Peers {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(e) => {
-                    log::error!("Cannot accept a peer's connection: {e}");
+                    // Mostly for want of a descriptor. At once it would fail again.
+                    log::error!("Cannot accept a peer's connection, trying again: {e}");
+                    self.accept_at = Some(now + ACCEPT_PAUSE);
                     return;
                 }
             }
@@ -516,6 +534,7 @@ impl Peers {
         entry.insert(Slot::Election(ElectionSocket {
             socket: Socket::new(stream, conn),
             out: Vec::new(),
+            broken: false,
             close_by: None,
         }));
         self.conns.insert(conn, at);
@@ -537,6 +556,9 @@ impl Peers {
 
     fn flush_election(&mut self, registry: &Registry, at: usize, tell: &mut Tell<'_>) {
         let Some(Slot::Election(election)) = self.slots.get_mut(at) else { return };
+        if election.broken {
+            election.out.clear();
+        }
         if election.out.is_empty() {
             return;
         }
@@ -545,11 +567,13 @@ impl Peers {
         let written = election.socket.write(&mut election.out);
         let all = election.out.is_empty();
         match written {
+            Err(_) if closing => self.remove(registry, at),
             Err(_) => {
-                self.remove(registry, at);
-                if !closing {
-                    tell(Event::Election(connections::Event::Closed(conn)));
-                }
+                election.out.clear();
+                election.broken = true;
+                // What is left of a message is told by a read that finds nothing more.
+                election.socket.ending = true;
+                self.unfinished.push(at);
             }
             Ok(_) if all && closing => self.hang_up(registry, at),
             Ok(_) if all => tell(Event::Election(connections::Event::Written(conn))),

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 enum Told {
     Dialed(i64),
     DialFailed(i64),
+    LearnerConnected,
+    Heard(Vec<u8>),
+    Closed,
 }
 
 /// A reactor with nothing but peers.
@@ -63,6 +66,17 @@ impl Shell {
         peers.handle_timeouts(poll.registry(), *now, &mut |event| told.extend(seen(&event)))
     }
 
+    fn read(&mut self) {
+        let Shell { poll, peers, now, told } = self;
+        let mut buffer = [0; 64];
+        peers.read(poll.registry(), *now, &mut buffer, &mut |event| told.extend(seen(&event)));
+    }
+
+    fn send_election(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Shell { poll, peers, told, .. } = self;
+        peers.send_election(poll.registry(), conn, bytes, &mut |event| told.extend(seen(&event)));
+    }
+
     /// Turns until the member has been told something.
     fn next_told(&mut self) -> Told {
         let mut events = Events::with_capacity(16);
@@ -88,6 +102,9 @@ fn seen(event: &Event<'_>) -> Option<Told> {
     match event {
         Event::Election(connections::Event::Dialed { to, .. }) => Some(Told::Dialed(to.0)),
         Event::Election(connections::Event::DialFailed { to }) => Some(Told::DialFailed(to.0)),
+        Event::Election(connections::Event::Received { bytes, .. }) => Some(Told::Heard(bytes.to_vec())),
+        Event::Election(connections::Event::Closed(_)) => Some(Told::Closed),
+        Event::LearnerConnected(_) => Some(Told::LearnerConnected),
         _ => None,
     }
 }
@@ -193,4 +210,49 @@ fn an_election_port_that_stays_taken_stops_the_server() {
     shell.handle_timeouts().expect("one attempt is left");
     shell.now = shell.peers.next_timeout().expect("another attempt");
     assert!(matches!(shell.handle_timeouts(), Err(Fatal::ElectionPort { .. })));
+}
+
+#[test]
+fn what_a_peer_said_is_heard_though_it_cannot_be_written_to_any_more() {
+    let (listener, at) = listener();
+    let mut shell = Shell::new(nothing_to_resolve, anywhere(), None);
+    shell.dial(2, vec![name(&at.ip().to_string(), at.port())]);
+    assert_eq!(shell.next_told(), Told::Dialed(2));
+    let conn = *shell.peers.conns.keys().next().expect("the one that was dialed");
+    let (mut peer, _) = listener.accept().expect("it has connected");
+    io::Write::write_all(&mut peer, b"my vote").expect("the server is there");
+    // Its process dies: what is sent to it is answered with a reset.
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a socket can");
+    drop(peer);
+    shell.send_election(conn, b"an answer");
+    while shell.peers.has_input() {
+        shell.read();
+    }
+    assert_eq!(shell.told, [Told::Heard(b"my vote".to_vec()), Told::Closed]);
+}
+
+#[test]
+fn a_port_that_cannot_accept_for_now_does_so_later_without_being_told() {
+    let mut shell = Shell::new(nothing_to_resolve, anywhere(), None);
+    shell.handle_timeouts().expect("the election port is free");
+    // A socket that does not listen yet stands for a process without a free descriptor: accepting fails.
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&anywhere().into()).expect("a port");
+    socket.set_nonblocking(true).expect("a socket can");
+    let same = socket.try_clone().expect("a descriptor");
+    let listener = mio::net::TcpListener::from_std(socket.into());
+    let at = shell.peers.slots.insert(Slot::Listener { listener, port: Port::Quorum });
+    shell.peers.unfinished.push(at);
+    while shell.peers.has_input() {
+        shell.read(); // And it does not spin.
+    }
+
+    same.listen(1).expect("it is bound");
+    let at = same.local_addr().expect("bound").as_socket().expect("of IPv4");
+    let _learner = std::net::TcpStream::connect(at).expect("it listens");
+    shell.now = shell.peers.next_timeout().expect("it tries again");
+    shell.handle_timeouts().expect("nothing to bind");
+    shell.read();
+    assert_eq!(shell.told, [Told::LearnerConnected]);
+    assert_eq!(shell.peers.next_timeout(), None);
 }
