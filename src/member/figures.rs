@@ -119,6 +119,11 @@ impl Traffic {
         self.waiting = 0;
     }
 
+    /// Has the learner not said yet who it is?
+    pub fn is_strange(&self) -> bool {
+        self.key.is_empty()
+    }
+
     /// As the log speaks of the learner.
     pub fn name(&self) -> String {
         match (self.key.is_empty(), self.observer) {

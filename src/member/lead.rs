@@ -55,6 +55,7 @@ impl Member {
         if self.serving_learners().is_none() {
             return step.actions.push(Action::CloseLink(link));
         }
+        self.make_room_for_strangers(step);
         self.links.insert(link, Link::new(step.now));
         self.lead(step, leader::Event::Connected { learner: link.learner() });
     }

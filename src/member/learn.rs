@@ -20,6 +20,11 @@ use crate::wire::op::Op;
 use crate::wire::quorum::Misbehaved;
 use crate::wire::quorum::packet::FromLeader;
 
+/// An attempt to reach a leader. Its answer may come when another leader is dialed already, in the very turn in which
+/// that was decided: the connection would be taken for one with the new leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialId(pub u64);
+
 /// An image on its way into memory.
 pub(super) struct Loading {
     reader: ImageReader,
@@ -37,13 +42,16 @@ impl Member {
     pub(super) fn begin_to_follow(&mut self, step: &mut Step<'_>, leader: ServerId) {
         let observer = self.views().role_of(self.settings.me) == membership::Role::Observer;
         let give_up_at = step.now.mono + self.settings.connect_timeout;
-        self.role = Role::Connecting { leader, observer, dials: 0, give_up_at, retry_at: None };
+        self.role =
+            Role::Connecting { leader, observer, dial: self.last_dial, dials: 0, give_up_at, retry_at: None };
         self.dial_leader(step);
     }
 
     pub(super) fn dial_leader(&mut self, step: &mut Step<'_>) {
-        let Role::Connecting { leader, observer, dials, retry_at, .. } = &mut self.role else { return };
+        let Role::Connecting { leader, observer, dial, dials, retry_at, .. } = &mut self.role else { return };
         let leader = *leader;
+        self.last_dial.0 += 1;
+        *dial = self.last_dial;
         *dials += 1;
         *retry_at = None;
         let addresses = match self.settings.observer_master_port {
@@ -56,7 +64,7 @@ impl Member {
         if addresses.is_empty() {
             return self.end_role(step, &format!("server {leader} has no address in the membership"), false);
         }
-        step.actions.push(Action::DialLeader { addresses });
+        step.actions.push(Action::DialLeader { dial: self.last_dial, addresses });
     }
 
     /// The voters in turn: any of them may be a follower that serves observers.
@@ -97,9 +105,14 @@ impl Member {
         ports.join(", ")
     }
 
-    pub(super) fn on_dial_failed(&mut self, step: &mut Step<'_>) {
+    pub(super) fn on_dial_failed(&mut self, step: &mut Step<'_>, failed: DialId) {
         let now = step.now.mono;
-        let Role::Connecting { leader, dials, give_up_at, retry_at, .. } = &mut self.role else { return };
+        let Role::Connecting { leader, dial, dials, give_up_at, retry_at, .. } = &mut self.role else {
+            return;
+        };
+        if *dial != failed {
+            return;
+        }
         if *dials >= DIALS_MAX || now >= *give_up_at {
             let leader = *leader;
             let why = format!(
@@ -126,9 +139,10 @@ impl Member {
         }
     }
 
-    pub(super) fn on_leader_dialed(&mut self, step: &mut Step<'_>, link: LinkId) {
-        let Role::Connecting { leader, observer, .. } = self.role else {
-            return step.actions.push(Action::CloseLink(link));
+    pub(super) fn on_leader_dialed(&mut self, step: &mut Step<'_>, dialed: DialId, link: LinkId) {
+        let (leader, observer) = match self.role {
+            Role::Connecting { leader, observer, dial, .. } if dial == dialed => (leader, observer),
+            _ => return step.actions.push(Action::CloseLink(link)),
         };
         let now = step.now.mono;
         let start = learner::Start {

@@ -8,6 +8,7 @@
 //! 1. Bytes leave in the order in which their packets were sent.
 //! 2. At most [`FILL`] bytes of what is streamed are in memory at a time, and at most [`BEHIND_MAX`] bytes of packets
 //!    behind it.
+//! 3. At most [`STRANGERS_MAX`] links are of learners that have not said who they are.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -34,6 +35,10 @@ const SLICE: usize = 32 << 10;
 
 /// Bytes of packets that may wait for one learner. One that falls behind further is better off with an image.
 const BEHIND_MAX: usize = 256 << 20;
+
+/// Connections to the quorum port that have not said whose they are; for one more the oldest goes. Anybody can make them,
+/// and each costs a descriptor until its time is up.
+pub(super) const STRANGERS_MAX: usize = 64;
 
 /// A connection between two members, numbered by the shell; no number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -289,6 +294,19 @@ impl Member {
         }
     }
 
+    /// One more learner is about to be heard of.
+    pub(super) fn make_room_for_strangers(&mut self, step: &mut Step<'_>) {
+        let strange = |(id, link): &(&LinkId, &Link)| link.traffic.is_strange() && !self.learns_from(**id);
+        let mut strangers = self.links.iter().filter(strange).map(|(id, _)| *id);
+        if let Some(oldest) = strangers.next()
+            && strangers.count() + 1 >= STRANGERS_MAX
+        {
+            log::debug!("Closing a connection to make room: {STRANGERS_MAX} have not said whose they are");
+            self.close_link(step, oldest);
+            self.on_link_lost(step, oldest);
+        }
+    }
+
     pub(super) fn on_bytes(&mut self, step: &mut Step<'_>, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut input = mem::take(&mut link.input);
@@ -334,6 +352,8 @@ impl Member {
                 log::warn!("Lost {name}: its connection is gone");
             }
             abandon(&gone, step.server);
+            // The shell's socket is gone, its reader of the log for this link may not be.
+            step.actions.push(Action::CloseLink(link));
             self.on_link_lost(step, link);
         }
     }

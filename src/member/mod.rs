@@ -23,7 +23,8 @@
 //! 1. A member votes with the end of its log, and its tree then is that log: nothing is under way to the disk, nothing
 //!    logged is unapplied, nothing applied is unlogged (ZOOKEEPER-2845, 3642, 4712).
 //! 2. Clients are served only between a role's `Serve` and its end.
-//! 3. No completion of one role reaches the next: [`Role::Settling`] waits for all of them.
+//! 3. No completion of one role reaches the next: [`Role::Settling`] waits for those of the disk, and the others name
+//!    the link or the dial that they are of, whose numbers are never used twice.
 //! 4. What is queued for one link is bounded; a learner beyond the bound is closed.
 
 mod figures;
@@ -32,7 +33,10 @@ mod learn;
 mod links;
 mod looking;
 mod reconfigure;
+#[cfg(test)]
+mod tests;
 
+pub use learn::DialId;
 pub use links::LinkId;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -114,8 +118,11 @@ pub enum Event<'a> {
     /// A learner has connected to the quorum port.
     LearnerConnected(LinkId),
     /// The answers to [`Action::DialLeader`].
-    LeaderDialed(LinkId),
-    LeaderDialFailed,
+    LeaderDialed {
+        dial: DialId,
+        link: LinkId,
+    },
+    LeaderDialFailed(DialId),
     Received {
         link: LinkId,
         bytes: &'a [u8],
@@ -174,6 +181,7 @@ pub enum Action {
     StopListening,
     /// Try all of them once. An attempt that is still under way is given up, and not answered any more.
     DialLeader {
+        dial: DialId,
         addresses: Vec<HostPort>,
     },
     /// At once.
@@ -225,6 +233,7 @@ enum Role {
     Connecting {
         leader: ServerId,
         observer: bool,
+        dial: DialId,
         dials: u32,
         give_up_at: Instant,
         /// `None` while an attempt is under way.
@@ -279,6 +288,8 @@ pub struct Member {
     /// but the own server.
     syncs: VecDeque<Option<LinkId>>,
     revalidations: VecDeque<(SessionId, Option<LinkId>)>,
+    /// The last attempt to reach a leader.
+    last_dial: DialId,
     /// Which observer master is tried next.
     next_master: usize,
     /// Whom the last attempt to learn went to.
@@ -337,6 +348,7 @@ impl Member {
             jobs: 0,
             syncs: VecDeque::new(),
             revalidations: VecDeque::new(),
+            last_dial: DialId(0),
             next_master: 0,
             learner_master: settings.me,
             designated: None,
@@ -359,8 +371,8 @@ impl Member {
         match event {
             Event::Election(event) => self.elect(step, elector::Event::Network(event)),
             Event::LearnerConnected(link) => self.on_learner(step, link),
-            Event::LeaderDialed(link) => self.on_leader_dialed(step, link),
-            Event::LeaderDialFailed => self.on_dial_failed(step),
+            Event::LeaderDialed { dial, link } => self.on_leader_dialed(step, dial, link),
+            Event::LeaderDialFailed(dial) => self.on_dial_failed(step, dial),
             Event::Received { link, bytes } => self.on_bytes(step, link, bytes),
             Event::Closed(link) => self.on_closed(step, link),
             Event::CannotListen => match &mut self.role {
@@ -384,6 +396,8 @@ impl Member {
             Event::StateLoaded(state) => self.on_state_loaded(step, *state),
             Event::ImageSaved => {
                 self.jobs -= 1;
+                // The files with the gap went with the history that the image replaced.
+                self.log_is_broken = false;
                 match &self.role {
                     Role::Learning { .. } => {
                         self.may_vote = true;
@@ -396,6 +410,8 @@ impl Member {
                 self.lead(step, leader::Event::Located { learner: link.learner(), meeting });
             }
             Event::LogPiece { link, entries, end } => self.on_log_piece(step, link, entries, end),
+            // For a link that is gone the files may have been cut or replaced under the reader: that is no gap.
+            Event::LogBroken(link) if !self.links.contains_key(&link) => {}
             Event::LogBroken(link) => {
                 // The learner that it cost may be the one whose ACK makes a quorum: without it the next leader would be
                 // this server again, and would try the same again.

@@ -250,8 +250,9 @@ impl Reactor {
                 ensemble.on_peers(now, server, |peers, tell| peers.listen(registry, mono, addresses, tell))?
             }
             Action::StopListening => ensemble.peers.stop_listening(registry),
-            Action::DialLeader { addresses } => ensemble
-                .on_peers(now, server, |peers, tell| peers.dial_leader(registry, mono, addresses, tell))?,
+            Action::DialLeader { dial, addresses } => ensemble.on_peers(now, server, |peers, tell| {
+                peers.dial_leader(registry, mono, dial, addresses, tell)
+            })?,
             Action::CloseLink(link) => {
                 ensemble.peers.close_link(registry, link);
                 self.helpers.history(HistoryJob::Drop(link));

@@ -21,7 +21,7 @@ use super::disk::FaultyDisk;
 use super::history::History;
 use super::network::{Arrival, End, Network, Place, Port};
 use crate::ids::{ServerId, Zxid};
-use crate::member::{Action, Event, LinkId, Loaded, Member, Settings};
+use crate::member::{Action, DialId, Event, LinkId, Loaded, Member, Settings};
 use crate::quorum::connections::{self, ConnId as ElectionId};
 use crate::quorum::zab::packet::Entry;
 use crate::quorum::zab::window::Meeting;
@@ -267,6 +267,8 @@ pub struct Shell {
     /// Those with something to send.
     ready_peers: Vec<End>,
     links: BTreeMap<End, ()>,
+    /// The last attempt to reach a leader; an older one is not answered any more.
+    leader_dial: DialId,
     /// What was shown to the history last.
     shown: (Zxid, Serving),
     /// How often its log was cut.
@@ -328,6 +330,7 @@ impl Shell {
             peers: BTreeMap::new(),
             ready_peers: Vec::new(),
             links: BTreeMap::new(),
+            leader_dial: DialId(0),
             shown: (Zxid(-2), Serving::No),
             cuts: 0,
             leads: false,
@@ -411,9 +414,10 @@ impl Shell {
             }
             (Port::Quorum, Some(end)) => {
                 self.links.insert(end, ());
-                self.tell(now, turn, Event::LeaderDialed(LinkId(end.0)));
+                let event = Event::LeaderDialed { dial: self.leader_dial, link: LinkId(end.0) };
+                self.tell(now, turn, event);
             }
-            (Port::Quorum, None) => self.tell(now, turn, Event::LeaderDialFailed),
+            (Port::Quorum, None) => self.tell(now, turn, Event::LeaderDialFailed(self.leader_dial)),
             (Port::Client, _) => unreachable!("servers have no sessions"),
         }
     }
@@ -515,7 +519,8 @@ impl Shell {
                 }
                 Action::Listen { .. } => self.listens = true,
                 Action::StopListening => self.listens = false,
-                Action::DialLeader { addresses } => {
+                Action::DialLeader { dial, addresses } => {
+                    self.leader_dial = dial;
                     let to: usize = addresses[0].host[1..].parse().expect("hosts are called s1, s2, …");
                     turn.orders.push(Order::Dial { to: to - 1, port: Port::Quorum });
                 }

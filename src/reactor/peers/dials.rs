@@ -5,7 +5,7 @@
 //! # Invariants
 //!
 //! Each dial is answered exactly once, and within its time-out from when its names are known; but a dial to a leader that
-//! takes the place of another ends that one without an answer, which would be taken for its own.
+//! takes the place of another ends that one without an answer.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token};
 
 use super::{Peers, Slot, TOKENS, Task, Tell, list};
 use crate::ids::ServerId;
-use crate::member::Event;
+use crate::member::{DialId, Event};
 use crate::quorum::connections;
 use crate::reactor::Fatal;
 use crate::time::{Instant, Millis};
@@ -45,7 +45,7 @@ pub(super) struct Dial {
 #[derive(Clone, Copy)]
 enum Purpose {
     Election(ServerId),
-    Leader,
+    Leader(DialId),
 }
 
 impl Dial {
@@ -75,16 +75,17 @@ impl Peers {
         &mut self,
         registry: &Registry,
         now: Instant,
+        dial: DialId,
         addresses: Vec<HostPort>,
         tell: &mut Tell<'_>,
     ) -> Result<(), Fatal> {
-        let to_leader = |task: &Task| matches!(task, Task::Dial(Dial { purpose: Purpose::Leader, .. }));
+        let to_leader = |task: &Task| matches!(task, Task::Dial(Dial { purpose: Purpose::Leader(_), .. }));
         let older: Vec<u64> =
             self.tasks.iter().filter(|(_, task)| to_leader(task)).map(|(id, _)| *id).collect();
         for id in older {
             self.take_dial(registry, id, None);
         }
-        self.dial(registry, now, Purpose::Leader, addresses, tell)
+        self.dial(registry, now, Purpose::Leader(dial), addresses, tell)
     }
 
     fn dial(
@@ -210,9 +211,9 @@ impl Peers {
                         self.unreachable.insert(to, (trouble, now));
                     }
                 }
-                (Purpose::Leader, Some(_)) => {}
+                (Purpose::Leader(_), Some(_)) => {}
                 // The member counts these, and says so when it gives up: the first may come before the leader listens.
-                (Purpose::Leader, None) => log::debug!("Cannot reach the leader at {}", dial.trouble()),
+                (Purpose::Leader(_), None) => log::debug!("Cannot reach the leader at {}", dial.trouble()),
             }
         }
         let Some((purpose, stream)) = self.take_dial(registry, id, won) else { return };
@@ -224,9 +225,12 @@ impl Peers {
                     None => connections::Event::DialFailed { to },
                 }));
             }
-            Purpose::Leader => {
+            Purpose::Leader(dial) => {
                 let link = stream.and_then(|stream| self.adopt_link(registry, stream));
-                tell(link.map_or(Event::LeaderDialFailed, Event::LeaderDialed));
+                tell(match link {
+                    Some(link) => Event::LeaderDialed { dial, link },
+                    None => Event::LeaderDialFailed(dial),
+                });
             }
         }
     }
