@@ -7,12 +7,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 const SERVAL: &str = env!("CARGO_BIN_EXE_serval");
@@ -74,16 +75,26 @@ impl Member {
 struct Ensemble {
     dir: TempDir,
     members: [Option<Member>; 3],
+    /// The ports of the quorum and of the election, which a server leaves while it is down.
+    _held: Vec<(Socket, u16)>,
+}
+
+/// A port that only those are given who ask for it by its number: it is bound, and shared with a listener, but does
+/// not listen itself.
+fn hold_port() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("a socket can");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let port = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("bound").port();
+    (socket, port)
 }
 
 impl Ensemble {
     /// Starts three servers and waits until all of them serve.
     fn start() -> Ensemble {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // All at once, so that they differ. Nobody else is likely to take one before the servers do.
-        let free: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let ports: Vec<u16> = free.iter().map(|free| free.local_addr().expect("bound").port()).collect();
-        drop(free);
+        let held: Vec<_> = (0..6).map(|_| hold_port()).collect();
+        let ports: Vec<u16> = held.iter().map(|(_, port)| *port).collect();
         let servers: String = (0..3)
             .map(|i| format!("server.{}=127.0.0.1:{}:{}\n", i + 1, ports[2 * i], ports[2 * i + 1]))
             .collect();
@@ -99,7 +110,7 @@ impl Ensemble {
             );
             fs::write(dir.path().join(format!("{id}.cfg")), config).expect("a configuration");
         }
-        let mut ensemble = Ensemble { dir, members: [None, None, None] };
+        let mut ensemble = Ensemble { dir, members: [None, None, None], _held: held };
         (1..=3).for_each(|id| ensemble.start_one(id));
         ensemble.wait_until_all_serve();
         ensemble
@@ -162,7 +173,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket can");
         // Version, last zxid, timeout, session, password, read-only.
         let mut request = vec![0; 45];
-        request[12..16].copy_from_slice(&10_000_i32.to_be_bytes());
+        request[12..16].copy_from_slice(&60_000_i32.to_be_bytes());
         request[27] = 16;
         let mut client = Client { stream, xid: 0 };
         client.send(&request);

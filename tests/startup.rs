@@ -86,10 +86,11 @@ impl Running {
     /// Whether a new connection is served; kept open if so.
     fn serves(&self) -> Option<TcpStream> {
         let mut stream = self.connect();
-        // A session for 10 s: version, last zxid, timeout, session, password, read-only.
+        // A session as long as a minute, so that none ends before its test does on a slow disk: version, last zxid,
+        // timeout, session, password, read-only.
         let mut request = [0; 49];
         request[3] = 45;
-        request[18..20].copy_from_slice(&10_000_u16.to_be_bytes());
+        request[18..20].copy_from_slice(&60_000_u16.to_be_bytes());
         request[31] = 16;
         stream.write_all(&request).ok()?;
         let mut reply = [0; 41];

@@ -271,8 +271,12 @@ fn shell(output: &Arc<Captured>) -> (Shell, super::fake::FakeConnection) {
     let sink: Arc<dyn super::output::Output> = output.clone();
     let shell = Shell::open(&server.address(), options, sink, TimeZone::UTC).unwrap();
     let connection = server.accept_session(1);
-    shell.settle();
-    output.take();
+    // What it says of its connection is none of what the tests look at; `settle` waits only as long as a user would.
+    let mut told = String::new();
+    while !told.contains("SyncConnected") {
+        shell.settle();
+        told += &output.take().0;
+    }
     (shell, connection)
 }
 

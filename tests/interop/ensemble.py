@@ -39,7 +39,7 @@ import lib
 from lib import EPHEMERAL, SEQUENTIAL, Raw, ZkError
 
 # How long anything may take on a busy machine before it counts as a failure.
-PATIENCE = float(os.environ.get("ENSEMBLE_PATIENCE") or 60)
+PATIENCE = float(os.environ.get("ENSEMBLE_PATIENCE") or 120)
 MODES = ("leader", "follower", "observer", "standalone", "read-only")
 # Session ids and passwords are unknown to every server after this error.
 EXPIRED = -112
@@ -47,7 +47,8 @@ EXPIRED = -112
 CONFIG = {
     "tickTime": "500",
     "initLimit": "20",
-    "syncLimit": "6",
+    # Ten seconds: no suite that uses this waits for it, and a disk or a scheduler that hangs for less ends no role.
+    "syncLimit": "20",
     # Java's listener for the commands of AdminServer would need a port per server.
     "admin.enableServer": "false",
 }
@@ -124,7 +125,7 @@ class Member(lib.Server):
         """Starts the process; does not wait, because a server alone waits for the others."""
         return self.spawn()
 
-    def stop(self, seconds=30):
+    def stop(self, seconds=PATIENCE):
         """SIGTERM; returns the exit status."""
         self.resume()
         try:
@@ -429,7 +430,7 @@ class Ensemble:
 
     # ---------------------------------------------------------------------------------------------- what they hold
 
-    def session(self, *sids, timeout=600000, patience=10, read_only=False):
+    def session(self, *sids, timeout=600000, patience=30, read_only=False):
         """A session that is connected to the first of these servers (of all) that takes it."""
         return Session([m.port for m in self.chosen(sids)], timeout, patience, read_only)
 
@@ -501,7 +502,7 @@ class Session:
     zxid it has seen, and raises ZkError(-112) when it has expired.
     """
 
-    def __init__(self, ports, timeout=600000, patience=10, read_only=False):
+    def __init__(self, ports, timeout=600000, patience=30, read_only=False):
         self.ports, self.timeout, self.patience, self.read_only = list(ports), timeout, patience, read_only
         self.raw, self.id, self.seen, self.xid, self.next = None, (0, b"\0" * 16), 0, 0, 0
         self.events = []

@@ -188,7 +188,7 @@ class Server:
                                             stderr=log, cwd=self.directory, env=environment)
         return self
 
-    def start(self, seconds=60):
+    def start(self, seconds=120):
         """Starts the process and waits until it serves."""
         self.spawn()
         if not self.wait_up(seconds):
@@ -197,7 +197,7 @@ class Server:
             die("the server did not start (exit status %s), see %s" % (self.process.returncode, self.log))
         return self
 
-    def wait_up(self, seconds=60):
+    def wait_up(self, seconds=120):
         """True when the server serves, False when its process ended or the time is over."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -208,7 +208,7 @@ class Server:
             time.sleep(0.02)
         return False
 
-    def stop(self, seconds=30):
+    def stop(self, seconds=60):
         """SIGTERM, as zkServer.sh sends it; returns the exit status."""
         if self.process.poll() is None:
             self.process.terminate()

@@ -164,7 +164,8 @@ def sessions_expire(case, e):
     silent, busy = [], []
     for member in e.members:
         for kind in (silent, busy):
-            session = e.session(member.sid, timeout=2000)
+            # Nobody pings while the others are made, and a server may take its time.
+            session = e.session(member.sid, timeout=8000)
             session.create("/expiring/%d-%s" % (member.sid, "silent" if kind is silent else "busy"), flags=EPHEMERAL)
             kind.append(session)
     for session in silent:
