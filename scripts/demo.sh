@@ -82,7 +82,7 @@ start_all() {
 # Waits until every server that was started has found its leader.
 wait_for_leader() {
     local i
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 600; i++)); do
         if each status >/dev/null; then
             return 0
         fi

@@ -89,10 +89,10 @@ alive() { grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/n
 runs_as() { tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline" | grep -Fqx -- "$2"; }
 not() { ! "$@"; }
 
-# await COMMAND...: until it succeeds; the case fails after ten seconds. For what has no event to wait for.
+# await COMMAND...: until it succeeds; the case fails after two minutes. For what has no event to wait for.
 await() {
-    local i
-    for ((i = 0; i < 500; i++)); do
+    local end=$((SECONDS + 120))
+    while ((SECONDS < end)); do
         "$@" && return 0
         sleep 0.02
     done
@@ -122,7 +122,8 @@ fake_home() {
     cp "$WORK/fake-serval" "$1/bin/serval"
 }
 
-# The stand-in writes its arguments to $FAKE/arguments; $FAKE/mode says what it does then.
+# The stand-in writes its arguments to $FAKE/arguments; $FAKE/mode says what it does then. One that does something about
+# signals makes $FAKE/ready first.
 mkdir -p "$WORK/fake"
 cat >"$WORK/fake-serval" <<'STAND_IN'
 #!/usr/bin/env bash
@@ -135,15 +136,19 @@ case $(cat "$FAKE/mode") in
     sleep 600 &
     # Its arguments go first, as the kernel does it.
     trap 'kill %1; exec -a "" bash -c '\''sleep 0.3; : >"$0/stopped"'\'' "$FAKE"' TERM
+    : >"$FAKE/ready"
     wait
     ;;
-  stubborn) trap '' TERM; while :; do read -r -t 60 _ <>"$FAKE/never"; done ;;
+  stubborn) trap '' TERM; : >"$FAKE/ready"; while :; do read -r -t 60 _ <>"$FAKE/never"; done ;;
 esac
 STAND_IN
 chmod +x "$WORK/fake-serval"
 mkfifo "$WORK/fake/never"
 
-mode() { echo "$1" >"$WORK/fake/mode"; }
+mode() {
+    rm -f "$WORK/fake/ready"
+    echo "$1" >"$WORK/fake/mode"
+}
 arguments() { cat "$WORK/fake/arguments"; }
 
 # ---- Against the stand-in ------------------------------------------------------------------------------------
@@ -312,6 +317,7 @@ case_stop_waits_for_the_end_of_the_process() {
     rm -f "$WORK/fake/stopped"
     run "$FAKE_ZK/zkServer.sh" start
     expect 0 "Starting zookeeper ... STARTED"
+    await test -e "$WORK/fake/ready"
     run "$FAKE_ZK/zkServer.sh" stop
     expect 0 "Stopping zookeeper ... STOPPED"
     expect_that "stop came back too early" test -e "$WORK/fake/stopped"
@@ -322,6 +328,7 @@ case_stop_does_not_claim_what_is_not_so() {
     local pid
     run "$FAKE_ZK/zkServer.sh" start
     expect 0 "Starting zookeeper ... STARTED"
+    await test -e "$WORK/fake/ready"
     pid=$(<"$FAKE_DATA/zookeeper_server.pid")
     VARIABLES=(ZOO_STOP_TIMEOUT=1)
     run "$FAKE_ZK/zkServer.sh" stop
@@ -558,8 +565,8 @@ Error contacting service. It is probably not running."
     expect 0 "Starting zookeeper ... STARTED"
     expect_in "$ERR" "Using config: $ZK_HOME/conf/zoo.cfg"
     pid=$(<"$data/zookeeper_server.pid")
-    # At once: start returns only when the server answers.
-    run zkServer.sh status
+    # Start returns when the server answers, or after a second, which a slow disk may need for the first files.
+    await status_is_0
     expect 0 "Client port found: $PORT. Client address: 127.0.0.1. Client SSL: false.
 Mode: standalone"
     expect_that "no log in logs/" test -e "$ZK_HOME/logs/zookeeper-tester-server-$HOSTNAME.out"
@@ -609,8 +616,8 @@ case_a_port_that_is_taken_fails_the_start() {
     expect 0 "Stopping zookeeper ... STOPPED"
 }
 
-status_is_0() {
-    run "$ZK_HOME/bin/zkServer.sh" status "$1"
+status_is_0() { # status_is_0 [CONFIG]
+    run "$ZK_HOME/bin/zkServer.sh" status "$@"
     [[ $CODE == 0 ]]
 }
 
