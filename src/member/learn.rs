@@ -72,8 +72,9 @@ impl Member {
         let committed = self.elector.election().views().committed();
         let turn = self.next_master;
         self.next_master = turn.wrapping_add(1);
-        let voters = committed.participants().count().max(1);
-        let Some((sid, server)) = committed.participants().nth(turn % voters) else { return Vec::new() };
+        let voters = committed.participants().count();
+        let nth = master_in_turn(self.settings.me, turn, voters);
+        let Some((sid, server)) = committed.participants().nth(nth) else { return Vec::new() };
         let addresses = server.addresses.iter().map(|at| HostPort { host: at.host.clone(), port }).collect();
         self.learner_master = sid;
         addresses
@@ -355,5 +356,23 @@ impl Member {
         if let Some(through) = synced {
             self.learn(step, learner::Event::LogSynced { through });
         }
+    }
+}
+
+/// Which voter an observer tries in this turn. Neighbours begin with different ones, so that the observers are spread over
+/// the followers, which they are there to spread the leader's load over; Java shuffles the voters.
+fn master_in_turn(me: ServerId, turn: usize, voters: usize) -> usize {
+    (me.0.unsigned_abs() as usize).wrapping_add(turn) % voters.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observers_begin_with_different_voters_and_come_to_all_of_them() {
+        let turns = |me| [0, 1, 2].map(|turn| master_in_turn(ServerId(me), turn, 3));
+        assert_eq!([turns(4), turns(5), turns(6)], [[1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+        assert_eq!(master_in_turn(ServerId(4), 0, 0), 0);
     }
 }
