@@ -1,5 +1,6 @@
 //! Proposals: sent, counted, committed in order.
 
+use std::ops::Bound;
 use std::rc::Rc;
 
 use super::handler::LearnerId;
@@ -80,12 +81,16 @@ impl Leader {
 
     /// Java takes the ACKs of a learner for good. But one that is told to cut its log, or to replace it, no longer has
     /// what it acked, and a commit counted on it could be lost with one crash. It acks again what it gets again, on the
-    /// connection that it gets it on: what is still under way on an earlier one is of no more worth.
+    /// connection that it gets it on: what is still under way on an earlier one is of no more worth, and an earlier one
+    /// that gets this far late takes nothing back.
     pub(super) fn take_back_acks(&mut self, sid: ServerId, on: LearnerId) {
-        for (learner, handler) in &mut self.learners {
-            if handler.sid == sid {
-                handler.replaced = *learner != on;
-            }
+        let behind = (Bound::Excluded(on), Bound::Unbounded);
+        if self.learners.range(behind).any(|(_, later)| later.registered() && later.sid == sid) {
+            self.learners.get_mut(&on).expect("known to the caller").replaced = true;
+            return;
+        }
+        for (_, earlier) in self.learners.range_mut(..on) {
+            earlier.replaced |= earlier.known() && earlier.sid == sid;
         }
         for proposal in &mut self.outstanding {
             proposal.acks.retain(|acked| *acked != sid);

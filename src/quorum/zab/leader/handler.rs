@@ -4,8 +4,8 @@ use crate::ids::{ServerId, Zxid};
 use crate::quorum::zab::{Epoch, Limits};
 use crate::time::{Instant, Millis};
 
-/// A connection from a learner. The shell numbers them and never gives a number twice: a learner that comes back is
-/// another owner for its sessions.
+/// A connection from a learner. The shell numbers them in their order and never gives a number twice: a learner that comes
+/// back is another owner for its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LearnerId(pub u64);
 

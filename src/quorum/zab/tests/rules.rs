@@ -622,6 +622,26 @@ fn an_ack_that_was_under_way_on_an_earlier_connection_does_not_count() {
 }
 
 #[test]
+fn an_earlier_connection_that_is_late_does_not_take_a_later_ones_place() {
+    let (mut ensemble, later) = (Ensemble::established(), LearnerId(3));
+    ensemble.info(L2, 2, false);
+    ensemble.join(later, 2, false, z(1, 3));
+    ensemble.hear(later, ack(z(2, 0)));
+    ensemble.propose();
+    ensemble.propose();
+    ensemble.hear(later, ack(z(2, 1)));
+    ensemble.hear(L2, Packet::AckEpoch { last_zxid: z(1, 3), current_epoch: Some(Epoch(1)) });
+    ensemble.hear(L2, ack(z(2, 2)));
+    let did = ensemble.event(leader::Event::LogSynced { through: z(2, 2) });
+    assert_eq!(
+        committed(&did),
+        [z(2, 1)],
+        "what it acked counts still, and what comes by the old way does not"
+    );
+    assert_eq!(committed(&ensemble.hear(later, ack(z(2, 2)))), [z(2, 2)]);
+}
+
+#[test]
 fn who_has_not_said_who_it_is_has_no_earlier_connection() {
     let mut ensemble = Ensemble::established();
     ensemble.event(leader::Event::Connected { learner: L2 });
