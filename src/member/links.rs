@@ -21,6 +21,7 @@ use crate::quorum::zab::leader;
 use crate::quorum::zab::leader::handler::LearnerId;
 use crate::quorum::zab::learner;
 use crate::quorum::zab::packet::Packet;
+use crate::quorum::zab::window;
 use crate::server::Server;
 use crate::time::{Instant, Now};
 use crate::tree::CursorId;
@@ -35,6 +36,10 @@ const SLICE: usize = 32 << 10;
 
 /// Bytes of packets that may wait for one learner. One that falls behind further is better off with an image.
 const BEHIND_MAX: usize = 256 << 20;
+const _: () = assert!(
+    window::BYTES_MAX <= BEHIND_MAX / 2,
+    "what a learner is sent at first does not overflow its line"
+);
 
 /// Connections to the quorum port that have not said whose they are; for one more the oldest goes. Anybody can make them,
 /// and each costs a descriptor until its time is up.
