@@ -1,8 +1,11 @@
 //! One member and its shell's answers: those that come when the role they are of is over, and those of links and dials
 //! that are gone.
 
+use std::mem;
+
 use super::*;
 use crate::quorum::membership::Membership;
+use crate::quorum::zab::Epoch;
 use crate::quorum::zab::packet::{LearnerInfo, PROTOCOL_VERSION, Packet};
 use crate::server::tests::options;
 use crate::time::WallMillis;
