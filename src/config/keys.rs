@@ -288,7 +288,7 @@ pub const SECTIONS: &[Section] = &[
         key("autopurge.purgeInterval",  "0",    File, Honoured,
             "hours between purges, or a number with the unit ms, s, m, h or d; 0 is off"),
         key("commitLogCount",           "500",  Property, Ensemble,
-            "transactions kept in memory for learners that lag; at least 500"),
+            "transactions kept in memory for learners that lag; at least 500. Of large ones fewer: 64 MiB in all"),
         key("snapshotSizeFactor",       "0.33", Property, Ensemble,
             "a learner is sent logs up to this share of the snapshot's size; below 0 snapshots only"),
         key("db.autocreate",            "true", Property, Ensemble,
