@@ -265,6 +265,7 @@ impl Member {
                     self.persist(step, EpochFile::Accepted, epoch);
                 }
                 learner::Action::PersistCurrentEpoch(epoch) => self.persist(step, EpochFile::Current, epoch),
+                learner::Action::SeeMembership(text) => self.see_leaders_membership(step, &text),
                 learner::Action::Truncate { to } => self.load_state(step, Some(to)),
                 learner::Action::LoadImage { zxid } => {
                     let options = step.server.options().rules.tree;

@@ -204,8 +204,9 @@ pub enum Action {
     SaveImage {
         through: Zxid,
     },
-    /// The memberships, committed and last seen, are these now: they belong into the configuration files, and this
-    /// server's own ports are where they say.
+    /// The memberships, committed and last seen, are these now, and this server's own ports are where they say. They
+    /// belong into the configuration files, and are durable before the next sync of the log, and the next epoch, is
+    /// reported: what is acked after that counts in them.
     Membership(Box<Views>),
     /// Look for a position in the log files.
     Locate {

@@ -29,18 +29,24 @@ impl Member {
             && let Ok(logged) = LoggedTxn::decode(&entry.payload, self.settings.field_max)
             && let Txn::Reconfig { data: Some(text), .. } = logged.txn
         {
-            self.see_membership(step, text);
+            self.see_membership(step, text, Views::propose);
         }
     }
 
-    /// A membership was proposed, or came with NEWLEADER.
-    pub(super) fn see_membership(&mut self, step: &mut Step<'_>, text: &[u8]) {
+    /// NEWLEADER has brought the membership that the leader saw last.
+    pub(super) fn see_leaders_membership(&mut self, step: &mut Step<'_>, text: &[u8]) {
+        if self.settings.reconfig_enabled {
+            self.see_membership(step, text, Views::follow);
+        }
+    }
+
+    fn see_membership(&mut self, step: &mut Step<'_>, text: &[u8], see: fn(&mut Views, Membership)) {
         let Ok(membership) = Membership::from_text(text) else {
             log::error!("A proposed membership cannot be read: {}", String::from_utf8_lossy(text));
             return;
         };
         let mut views = self.views().clone();
-        views.propose(membership);
+        see(&mut views, membership);
         if views != *self.views() {
             self.set_views(step, views, None);
         }

@@ -57,19 +57,26 @@ fn state(count: u32) -> Box<State> {
     })
 }
 
+fn membership(servers: i64, version: Zxid) -> Membership {
+    let lines: String = (1..=servers).map(|sid| format!("server.{sid}=h{sid}:1:2\n")).collect();
+    Membership::from_text(format!("{lines}version={:x}", version.0).as_bytes()).expect("well-formed")
+}
+
 impl Fixture {
     fn new(txns: u32) -> Fixture {
+        Fixture::with(txns, Views::new(membership(3, Zxid::ZERO)), false)
+    }
+
+    fn with(txns: u32, views: Views, reconfig_enabled: bool) -> Fixture {
         let now = Now { mono: Instant::from_millis(1000), wall: WallMillis(0) };
-        let members: String = (1..=3).map(|sid| format!("server.{sid}=h{sid}:1:2\n")).collect();
-        let members = Membership::from_text(format!("{members}version=0").as_bytes()).expect("well-formed");
         let settings = Settings {
             me: ServerId(1),
-            views: Views::new(members),
+            views,
             limits: Limits { tick_ms: 1000, init_ticks: 10, sync_ticks: 5 },
             pace: Pace::default(),
             several_addresses: false,
             greeting_timeout: Millis(1000),
-            reconfig_enabled: false,
+            reconfig_enabled,
             standalone_enabled: true,
             field_max: 1 << 20,
             connect_timeout: Millis(10_000),
@@ -339,4 +346,28 @@ fn learners_that_do_not_say_who_they_are_make_room_for_newer_ones() {
     assert_eq!(one.wants(), [format!("{:?}", Action::CloseLink(LinkId(2)))], "the oldest of them goes");
     one.hear(Event::EpochPersisted(EpochFile::Accepted));
     assert!(!one.output(known).is_empty(), "LEADERINFO");
+}
+
+/// A follower of the leader that proposed five servers has cut that off its log.
+#[test]
+fn a_membership_that_was_proposed_in_vain_is_forgotten_once_the_leaders_history_is_there() {
+    let mut views = Views::new(membership(3, z(1, 0)));
+    views.propose(membership(5, z(1, 3)));
+    let mut one = Fixture::with(3, views, true);
+    let link = one.follow_over(1);
+    let config = membership(3, z(1, 0)).to_string();
+    let new_leader = Packet::NewLeader { zxid: z(2, 0), config: Some(config.as_bytes().into()) };
+    one.receive(link, &[leader_info(2)]);
+    one.hear(Event::EpochPersisted(EpochFile::Accepted));
+    one.receive(link, &[Packet::Trunc { zxid: z(1, 2) }, new_leader]);
+    one.wants();
+    assert_eq!(one.member.views().last_seen().version, z(1, 3), "a crash would find it in the log");
+    one.hear(Event::StateLoaded(state(2)));
+    assert_eq!(one.member.views().last_seen().version, z(1, 0));
+    let wants = one.wants();
+    assert!(
+        wants[0].starts_with("Membership("),
+        "on disk before the epoch that the ACK waits for: {wants:?}"
+    );
+    assert_eq!(wants[1..], ["PersistEpoch(Current, 2)"]);
 }

@@ -91,6 +91,12 @@ impl Views {
         }
     }
 
+    /// A leader has brought this server to its history, and this is the last membership that was seen in it. What this
+    /// server saw besides was proposed in vain: nobody commits it any more.
+    pub fn follow(&mut self, last_seen: Membership) {
+        self.proposed = (last_seen.version > self.committed.version).then_some(last_seen);
+    }
+
     /// A membership has been committed. False, and nothing happens, if it is not newer than the one in force.
     pub fn commit(&mut self, membership: Membership) -> bool {
         if membership.version <= self.committed.version {
@@ -221,6 +227,10 @@ mod tests {
         views.propose(of(4, 7));
         assert!(views.commit(of(3, 6)), "another than the one proposed may win");
         assert_eq!(views.last_seen().version, Zxid(7));
+        views.follow(of(3, 6));
+        assert_eq!(views.last_seen(), views.committed(), "what the leader did not see was proposed in vain");
+        views.follow(of(5, 8));
+        assert_eq!((views.committed().version, views.last_seen().version), (Zxid(6), Zxid(8)));
         let mut fresh = Views::new(of(3, 0));
         assert!(fresh.propose_version(Zxid::new(1, 0)));
         assert_eq!(fresh.last_seen().to_string().lines().last(), Some("version=100000000"));

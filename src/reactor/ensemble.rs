@@ -309,7 +309,7 @@ impl Reactor {
         let election = views.committed().election_addresses(me);
         ensemble.peers.move_election_port(now.mono, self.poll.registry(), election);
         if let Some(zoo_cfg) = ensemble.places.zoo_cfg.clone() {
-            self.helpers.file(FileJob::StoreMembership { zoo_cfg, me, views });
+            self.helpers.sync(SyncWork::Membership { zoo_cfg, me, views });
         }
     }
 

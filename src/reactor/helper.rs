@@ -1,9 +1,9 @@
 //! The helper threads: what can only block is done here.
 //!
-//! Two of them, because a log sync must never stand in line behind a snapshot: one syncs the log and writes epochs, which
-//! an election waits for, the other prepares log segments, writes snapshots, deletes old files and loads. In an ensemble
-//! a third reads the log for learners, which must wait for neither. None owns any state of the server. Each gets jobs
-//! over a queue and answers over another, and a `mio::Waker` brings the reactor to look.
+//! Two of them, because a log sync must never stand in line behind a snapshot: one syncs the log and writes epochs and
+//! memberships, all that is promised to others, the other prepares log segments, writes snapshots, deletes old files and
+//! loads. In an ensemble a third reads the log for learners, which must wait for neither. None owns any state of the
+//! server. Each gets jobs over a queue and answers over another, and a `mio::Waker` brings the reactor to look.
 //!
 //! # Invariants
 //!
@@ -43,6 +43,12 @@ use crate::wire::address::HostPort;
 pub enum SyncWork {
     Log(SyncJob),
     Epoch(EpochFile, i64),
+    /// Make the configuration files say what the memberships are now.
+    Membership {
+        zoo_cfg: PathBuf,
+        me: ServerId,
+        views: Box<Views>,
+    },
 }
 
 /// Work for the thread of files.
@@ -68,12 +74,6 @@ pub enum FileJob {
     },
     Purge {
         snapshots_kept: usize,
-    },
-    /// Make the configuration files say what the memberships are now.
-    StoreMembership {
-        zoo_cfg: PathBuf,
-        me: ServerId,
-        views: Box<Views>,
     },
     /// Look up an address and listen there for clients.
     ListenForClients {
@@ -156,6 +156,9 @@ impl Helpers {
                     SyncWork::Log(job) => Done::Synced(job.run(|| clock.elapsed())),
                     SyncWork::Epoch(file, epoch) => {
                         Done::EpochWritten(file.write(&sync_dirs, epoch).map(|()| file))
+                    }
+                    SyncWork::Membership { zoo_cfg, me, views } => {
+                        Done::MembershipStored(dynamic::store(&zoo_cfg, me, &views))
                     }
                 });
             }
@@ -323,9 +326,6 @@ impl Files {
                 let purged =
                     storage::purge::purge(&self.dirs, &self.load.files, snapshots_kept, &mut announce);
                 Done::Purged(purged.map(drop))
-            }
-            FileJob::StoreMembership { zoo_cfg, me, views } => {
-                Done::MembershipStored(dynamic::store(&zoo_cfg, me, &views))
             }
             FileJob::ListenForClients { address, backlog } => {
                 let mut found = (address.host.as_str(), address.port).to_socket_addrs();

@@ -8,15 +8,16 @@
 //! | `Truncating`, `LoadingImage` | the log cut; the image in memory | |
 //! | `Receiving` | history, then NEWLEADER | history is made durable |
 //! | `SavingImage` | after SNAP: the image on disk as a snapshot | |
-//! | `SyncingHistory` | the log synced | |
-//! | `AdoptingEpoch` | the current epoch on disk | ACK of NEWLEADER |
+//! | `SyncingHistory` | the log synced | NEWLEADER's membership is the last one seen |
+//! | `AdoptingEpoch` | membership and current epoch on disk | ACK of NEWLEADER |
 //! | `AwaitingUpToDate` | UPTODATE | clients are served |
 //! | `Serving` | | proposals are logged and acked, commits applied |
 //!
 //! # What is durable when
 //!
 //! The rule that model checking left standing: on NEWLEADER first the history is durable, then the epoch, then the
-//! ACK leaves. Any other order loses committed transactions (ZOOKEEPER-3911, 4643, 4646). History is what the leader
+//! ACK leaves. Any other order loses committed transactions (ZOOKEEPER-3911, 4643, 4646). The membership that came with it
+//! stands between history and epoch: the ACK counts in it, and who forgets that may follow a leader that never asked it. History is what the leader
 //! had when its epoch began; transactions of its own epoch that arrive early are kept in memory until the epoch is on
 //! disk. A crash may still leave an image, or epochs in between, that are ahead of `currentEpoch`. Then the epoch of the
 //! last zxid is to be adopted when the server starts or looks for another leader: who has a transaction of an epoch has
@@ -98,6 +99,9 @@ pub enum Action {
     /// Make durable, then report.
     PersistAcceptedEpoch(Epoch),
     PersistCurrentEpoch(Epoch),
+    /// The membership that came with NEWLEADER is the last one seen, whatever was seen before. Durable before what follows
+    /// in [`Action::PersistCurrentEpoch`].
+    SeeMembership(Rc<[u8]>),
     /// Durably take back everything above the zxid, in logs and snapshots, and load the state anew.
     Truncate {
         to: Zxid,
@@ -701,12 +705,12 @@ impl Learner {
             && self.replica.synced >= *history
         {
             let new_leader = new_leader.clone();
-            if self.current_epoch == new_leader.epoch {
-                self.ack_new_leader(new_leader, actions);
-            } else {
-                actions.push(Action::PersistCurrentEpoch(new_leader.epoch));
-                self.phase = Phase::AdoptingEpoch(new_leader);
-            }
+            // Not before the history is there: a crash would leave a transaction that was taken back, and nothing of
+            // the membership in it.
+            actions.extend(new_leader.config.clone().map(Action::SeeMembership));
+            // Also if it is the current one already: the ACK says that the membership is on disk, too.
+            actions.push(Action::PersistCurrentEpoch(new_leader.epoch));
+            self.phase = Phase::AdoptingEpoch(new_leader);
         }
         self.send_acks(actions);
     }

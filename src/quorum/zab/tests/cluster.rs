@@ -534,6 +534,8 @@ impl Cluster {
                 learner::Action::Send(packet) => self.send(conn, true, &packet),
                 learner::Action::PersistAcceptedEpoch(epoch) => self.disk(node, DiskOp::Accepted(epoch)),
                 learner::Action::PersistCurrentEpoch(epoch) => self.disk(node, DiskOp::Current(epoch)),
+                // Nobody reconfigures here.
+                learner::Action::SeeMembership(_) => {}
                 learner::Action::Truncate { to } => self.disk(node, DiskOp::Truncate(to)),
                 learner::Action::LoadImage { .. } => {
                     let this = &mut self.nodes[node];

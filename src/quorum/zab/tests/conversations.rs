@@ -174,6 +174,7 @@ fn learner_did(action: &learner::Action) -> String {
         Action::Send(packet) => format!("say {}", shown(packet)),
         Action::PersistAcceptedEpoch(epoch) => format!("disk: accepted epoch {}", epoch.0),
         Action::PersistCurrentEpoch(epoch) => format!("disk: current epoch {}", epoch.0),
+        Action::SeeMembership(_) => "disk: membership".into(),
         Action::Truncate { to } => format!("disk: cut behind {}", short(*to)),
         Action::LoadImage { zxid } => format!("load image {}", short(*zxid)),
         Action::SaveImage { through } => format!("disk: save image {}", short(*through)),

@@ -139,7 +139,8 @@ impl Replay {
                 Action::SyncLog { through } => self.hear(Event::LogSynced { through }),
                 Action::Commit(entry) => self.applied.push(entry.zxid),
                 Action::End { reason, .. } => self.ended = Some(reason.to_string()),
-                Action::Activate { .. }
+                Action::SeeMembership(_)
+                | Action::Activate { .. }
                 | Action::Serve { .. }
                 | Action::SyncDone
                 | Action::Revalidated { .. } => {}

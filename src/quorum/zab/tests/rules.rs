@@ -1,5 +1,7 @@
 //! Rule by rule; those named after a number were bugs of Apache ZooKeeper (ZOOKEEPER-n).
 
+use std::rc::Rc;
+
 use super::{entry_by, members, z};
 use crate::ids::{ServerId, Zxid};
 use crate::quorum::views::Views;
@@ -134,6 +136,23 @@ fn zookeeper_4643_4646_3911_history_then_epoch_then_ack() {
     let did = follower.event(learner::Event::LogSynced { through: z(1, 4) });
     assert_eq!(did, [Action::PersistCurrentEpoch(Epoch(2))]);
     assert_eq!(follower.event(learner::Event::CurrentEpochPersisted), [send(ack(z(2, 0)))]);
+}
+
+#[test]
+fn the_membership_of_newleader_stands_between_the_history_and_the_ack() {
+    // Back in an epoch that it has adopted before, and with nothing to sync: the ACK waits all the same.
+    for epoch in [1, 2] {
+        let mut follower = Follower::new(false);
+        follower.hear(Packet::LeaderInfo { epoch: Epoch(epoch.into()), protocol_version: PROTOCOL_VERSION });
+        follower.event(learner::Event::AcceptedEpochPersisted);
+        follower.hear(Packet::Diff { zxid: z(1, 3) });
+        let config: Rc<[u8]> = (*b"version=7").into();
+        let packet = Packet::NewLeader { zxid: z(epoch, 0), config: Some(Rc::clone(&config)) };
+        assert_eq!(follower.hear(packet), [Action::SyncLog { through: z(1, 3) }], "not before the history");
+        let did = follower.event(learner::Event::LogSynced { through: z(1, 3) });
+        assert_eq!(did, [Action::SeeMembership(config), Action::PersistCurrentEpoch(Epoch(epoch.into()))]);
+        assert_eq!(follower.event(learner::Event::CurrentEpochPersisted), [send(ack(z(epoch, 0)))]);
+    }
 }
 
 /// 1264, 1282: a follower adopted the epoch with UPTODATE, when others counted on it already.
