@@ -437,7 +437,7 @@ impl Election {
             looking.received.insert(from, ballot(n, false));
             let supporters = supporters(&looking.received, &theirs);
             if leads(self.me, self.round, &looking.received, n)
-                && self.views.is_quorum(|sid| supporters.contains(&sid))
+                && elects(self.me, &self.views, n.vote.leader, &supporters)
             {
                 return self.win(n.vote, n.round, supporters, actions);
             }
@@ -450,7 +450,7 @@ impl Election {
         looking.established.insert(from, theirs);
         let supporters = supporters(&looking.established, &theirs);
         if leads(self.me, self.round, &looking.established, n)
-            && self.views.is_quorum(|sid| supporters.contains(&sid))
+            && elects(self.me, &self.views, n.vote.leader, &supporters)
         {
             return self.win(n.vote, n.round, supporters, actions);
         }
@@ -471,7 +471,7 @@ impl Election {
         let proposal =
             Ballot { vote: looking.proposal, round: self.round, state: PeerState::Looking, versioned: true };
         let supporters = supporters(&looking.received, &proposal);
-        if !self.views.is_quorum(|sid| supporters.contains(&sid)) {
+        if !elects(self.me, &self.views, proposal.vote.leader, &supporters) {
             looking.decide_at = None;
             return;
         }
@@ -548,6 +548,17 @@ impl Election {
         let frame = Notification::new(self.state, vote, round, config.as_bytes()).encode();
         actions.push(Action::Send { to, frame });
     }
+}
+
+/// Do these servers make `leader` the leader, for `me`?
+///
+/// To lead itself a server needs a quorum of each membership that counts, to follow only one of the membership in force:
+/// one that was proposed and never committed may have members that never come, and nothing depends on what a follower
+/// believes, since its leader needs the quorums of all memberships that the leader knows. Java's servers need all of them
+/// here, too, and wait for ever.
+fn elects(me: ServerId, views: &Views, leader: ServerId, supporters: &[ServerId]) -> bool {
+    let agrees = |sid| supporters.contains(&sid);
+    if leader == me { views.is_quorum(agrees) } else { views.committed().is_quorum(agrees) }
 }
 
 fn ballot(n: &Notification<'_>, versioned: bool) -> Ballot {
