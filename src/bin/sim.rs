@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use getopts::Options;
 use serval::sim::{Faults, SimOptions, World, trace};
 
-const USAGE: &str = "serval-sim --seeds A..B [--servers N] [--observers N] [--trace SEED]";
+const USAGE: &str =
+    "serval-sim --seeds A..B [--servers N] [--observers N] [--disks] [--reconfig] [--trace SEED]";
 
 /// Prints the servers' own log lines with simulated time and the server that speaks.
 struct Lines;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     known.optopt("", "clients", "how many clients there are", "N");
     known.optopt("", "seconds", "how long faults go on, in simulated time", "N");
     known.optflag("", "disks", "disks get full and fail, too");
+    known.optflag("", "reconfig", "the membership changes, too");
     known.optflag("", "verbose", "with --trace: debug lines too");
     known.optflag("h", "help", "this text");
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +60,10 @@ fn main() -> ExitCode {
         options.stormy_ms = of("seconds", options.stormy_ms / 1000) as u64 * 1000;
         if given.opt_present("disks") {
             options.faults = Faults { disk_full: 2, fail_job: 800, ..options.faults };
+        }
+        if given.opt_present("reconfig") {
+            options.reconfigurable = true;
+            options.faults = Faults { reconfigure: 8, ..options.faults };
         }
         options
     };

@@ -72,6 +72,7 @@ enum Question {
     Children { path: String, watch: bool },
     Sync,
     SetWatches { relative: Zxid },
+    Reconfig { joining: Option<String>, leaving: Option<String>, answered_before: Zxid },
     Close,
 }
 
@@ -404,6 +405,19 @@ impl Client {
         ready
     }
 
+    /// Asks for another membership: a server that gets a role, or one that is none any more.
+    pub fn ask_reconfig(
+        &mut self,
+        now: Instant,
+        joining: Option<String>,
+        leaving: Option<String>,
+        history: &History,
+        wants: &mut Vec<Want>,
+    ) {
+        let answered_before = history.answered_through();
+        self.ask(now, Question::Reconfig { joining, leaving, answered_before }, wants);
+    }
+
     fn write(
         &mut self,
         now: Instant,
@@ -450,6 +464,13 @@ impl Client {
             Question::Sync => {
                 jute::put_string(&mut body, Some("/"));
                 Op::Sync
+            }
+            Question::Reconfig { joining, leaving, .. } => {
+                jute::put_string(&mut body, joining.as_deref());
+                jute::put_string(&mut body, leaving.as_deref());
+                jute::put_string(&mut body, None);
+                jute::put_long(&mut body, -1);
+                Op::Reconfig
             }
             Question::Close => Op::CloseSession,
             Question::SetWatches { .. } => unreachable!("sent by itself"),
@@ -597,7 +618,7 @@ impl Client {
     ) -> Result<(), Malformed> {
         let (zxid, session) = (Zxid(header.zxid), self.session);
         match question {
-            Question::Write { answered_before, .. } => {
+            Question::Write { answered_before, .. } | Question::Reconfig { answered_before, .. } => {
                 history.answered(session, pending.xid, *answered_before, zxid, header.err);
             }
             Question::Get { path, watch } => {

@@ -1,6 +1,7 @@
 //! What may break, and how often.
 
 use super::random::Random;
+use crate::quorum::membership::Role;
 use crate::storage::StorageError;
 
 /// Something that goes wrong now.
@@ -51,6 +52,11 @@ pub enum Fault {
     HandOver {
         node: usize,
     },
+    /// A client asks for a server to have this role from now on, or none.
+    Reconfigure {
+        node: usize,
+        role: Option<Role>,
+    },
 }
 
 /// How often each of them happens: a weight, of the sum of all.
@@ -68,6 +74,7 @@ pub struct Faults {
     pub disk_full: u64,
     pub blackout: u64,
     pub hand_over: u64,
+    pub reconfigure: u64,
     /// In one of so many jobs of a helper thread the power goes; 0: in none.
     pub cut_job: u64,
     /// In one of so many jobs an operation of the disk fails; 0: in none.
@@ -88,6 +95,7 @@ impl Default for Faults {
             disk_full: 0,
             blackout: 1,
             hand_over: 1,
+            reconfigure: 0,
             cut_job: 600,
             fail_job: 0,
         }
@@ -109,6 +117,7 @@ impl Faults {
             disk_full: 0,
             blackout: 0,
             hand_over: 0,
+            reconfigure: 0,
             cut_job: 0,
             fail_job: 0,
         }
@@ -127,6 +136,7 @@ impl Faults {
             self.disk_full,
             self.blackout,
             self.hand_over,
+            self.reconfigure,
         ];
         let sum: u64 = weights.iter().sum();
         if sum == 0 {
@@ -154,7 +164,11 @@ impl Faults {
             6 => Fault::ClockJump { node, ms: random.below(20_000_000) as i64 - 10_000_000 },
             7 => Fault::DiskFull { node },
             8 => Fault::Blackout,
-            _ => Fault::HandOver { node: leader.unwrap_or(node) },
+            9 => Fault::HandOver { node: leader.unwrap_or(node) },
+            _ => {
+                let roles = [None, Some(Role::Observer), Some(Role::Participant), Some(Role::Participant)];
+                Fault::Reconfigure { node, role: *random.pick(&roles) }
+            }
         })
     }
 

@@ -23,6 +23,8 @@ use super::network::{Arrival, End, Network, Place, Port};
 use crate::ids::{ServerId, Zxid};
 use crate::member::{Action, DialId, Event, LinkId, Loaded, Member, Settings};
 use crate::quorum::connections::{self, ConnId as ElectionId};
+use crate::quorum::membership::Membership;
+use crate::quorum::views::Views;
 use crate::quorum::zab::packet::Entry;
 use crate::quorum::zab::window::Meeting;
 use crate::server::{Close, ConnId, Options, Server, Serving};
@@ -66,6 +68,8 @@ pub enum Sabotage {
     OldLogUnderImage,
     /// Epochs are reported as written and are not.
     NoEpochs,
+    /// Memberships are not written.
+    NoMemberships,
     /// A sync of the log is reported when it begins.
     EarlySync,
     /// A snapshot does not wait for the log.
@@ -118,6 +122,8 @@ pub struct Node {
     pub place: usize,
     /// What the disk holds; a crash replaces it.
     pub disk: MemoryDisk,
+    /// What its configuration files say between two lives.
+    pub views: Views,
     pub shell: Option<Box<Shell>>,
     /// Counts the lives.
     pub life: u64,
@@ -129,17 +135,23 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(place: usize) -> Node {
+    pub fn new(place: usize, membership: Membership) -> Node {
         Node {
             sid: ServerId(place as i64 + 1),
             place,
             disk: MemoryDisk::new(),
+            views: Views::new(membership),
             shell: None,
             life: 0,
             paused_until: 0,
             skew_ms: 0,
             disk_slowness: 1,
         }
+    }
+
+    /// Whether its configuration files have it in their list. If not, the server does not start, as in Java.
+    pub fn is_member(&self) -> bool {
+        self.views.committed().servers.contains_key(&self.sid)
     }
 
     pub fn now(&self, world: u64) -> Now {
@@ -173,6 +185,7 @@ impl Node {
 enum SyncWork {
     Log(SyncJob),
     Epoch(EpochFile, i64),
+    Membership(Box<Views>),
 }
 
 enum FileJob {
@@ -271,6 +284,8 @@ pub struct Shell {
     leader_dial: DialId,
     /// What was shown to the history last.
     shown: (Zxid, Serving),
+    /// What the configuration files say.
+    pub stored: Views,
     /// How often its log was cut.
     pub cuts: u64,
     leads: bool,
@@ -287,7 +302,7 @@ impl Shell {
         settings: Settings,
         setup: Setup,
     ) -> Result<Shell, Stop> {
-        let me = settings.me;
+        let (me, stored) = (settings.me, settings.views.clone());
         let stop = |error| if disk.is_off() { Stop::PowerCut } else { Stop::Storage(error) };
         let mut state = state::load(&dirs, &setup.load, || Duration::ZERO).map_err(stop)?;
         let epochs = state::epochs(&dirs, state.last_zxid()).map_err(stop)?;
@@ -332,6 +347,7 @@ impl Shell {
             links: BTreeMap::new(),
             leader_dial: DialId(0),
             shown: (Zxid(-2), Serving::No),
+            stored,
             cuts: 0,
             leads: false,
             failed: None,
@@ -546,7 +562,7 @@ impl Shell {
                     self.log_closed = true;
                     self.closing = Some(Closing::ToSave { through });
                 }
-                Action::Membership(_) => {}
+                Action::Membership(views) => self.syncs.push_back(SyncWork::Membership(views)),
                 Action::Locate { link, zxid } => self.histories.push_back(HistoryJob::Locate { link, zxid }),
                 Action::OpenLog { link, after, before } => {
                     self.histories.push_back(HistoryJob::Open { link, after, before });
@@ -717,6 +733,11 @@ impl Shell {
                     file.write(&self.dirs, epoch)?;
                 }
                 self.tell(now, turn, Event::EpochPersisted(file));
+            }
+            SyncWork::Membership(views) => {
+                if !self.is(Sabotage::NoMemberships) {
+                    self.stored = *views;
+                }
             }
         }
         Ok(())

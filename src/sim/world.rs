@@ -21,7 +21,7 @@ use crate::ids::{ServerId, Zxid};
 use crate::member::Settings;
 use crate::pipeline::Rules;
 use crate::quorum::election::Pace;
-use crate::quorum::membership::Membership;
+use crate::quorum::membership::{Membership, Role};
 use crate::quorum::views::Views;
 use crate::quorum::zab::Limits;
 use crate::server::{Options, Serving};
@@ -53,6 +53,8 @@ pub struct SimOptions {
     /// How long faults go on, in milliseconds.
     pub stormy_ms: u64,
     pub faults: Faults,
+    /// `reconfigEnabled=true`
+    pub reconfigurable: bool,
     /// Transactions that a server keeps in memory for learners that are not far behind.
     pub committed_log_max: usize,
     pub snapshot_every: u64,
@@ -72,6 +74,7 @@ impl Default for SimOptions {
             clients: 4,
             stormy_ms: 8000,
             faults: Faults::default(),
+            reconfigurable: false,
             committed_log_max: 20,
             snapshot_every: 60,
             log_share: 0.33,
@@ -200,7 +203,6 @@ pub struct World {
     /// When each server's and client's timer is set for.
     node_timers: Vec<u64>,
     client_timers: Vec<u64>,
-    membership: Membership,
     large: bool,
     storming: bool,
     crashes: u64,
@@ -227,8 +229,8 @@ impl World {
         let servers = options.voters + options.observers;
         let text: String = (1..=servers)
             .map(|sid| {
-                let role = if sid <= options.voters { "participant" } else { "observer" };
-                format!("server.{sid}=s{sid}:2888:3888:{role}\n")
+                let role = if sid <= options.voters { Role::Participant } else { Role::Observer };
+                format!("{}\n", server_line(sid, role))
             })
             .collect();
         let membership = Membership::from_text(text.as_bytes()).expect("a good membership");
@@ -247,7 +249,7 @@ impl World {
             seed,
             now: SECOND,
             network: Network::new(random.fork(), weather),
-            nodes: (0..servers).map(Node::new).collect(),
+            nodes: (0..servers).map(|place| Node::new(place, membership.clone())).collect(),
             clients,
             history: History::new(Tree::new(tree).digest()),
             trace: Trace::new(options.lines),
@@ -255,7 +257,6 @@ impl World {
             numbers: 0,
             node_timers: vec![u64::MAX; servers],
             client_timers: vec![u64::MAX; options.clients],
-            membership,
             large,
             storming: true,
             crashes: 0,
@@ -664,6 +665,9 @@ impl World {
         if self.nodes[node].shell.is_some() {
             return;
         }
+        if !self.nodes[node].is_member() && !self.invite(node) {
+            return self.at(self.now + 100 * MS, Happens::Start(node));
+        }
         self.nodes[node].disk.limit_space(u64::MAX);
         self.trace.say(self.now, format_args!("server {} starts", node + 1));
         self.trace.note(self.now, "start", &[node as u64]);
@@ -690,6 +694,21 @@ impl World {
         }
     }
 
+    /// Gives a server that is in no list any more a configuration to come back with, as an operator would: the membership
+    /// in force, and itself as an observer. False while nobody leads who could say what is in force.
+    fn invite(&mut self, node: usize) -> bool {
+        let Some(shell) = self.leader().and_then(|leader| self.nodes[leader].shell.as_ref()) else {
+            return false;
+        };
+        let text = shell.member.views().committed().to_string();
+        let others = text.lines().filter(|line| !line.starts_with("version="));
+        let own = server_line(node + 1, Role::Observer);
+        let text: String = others.chain([own.as_str()]).map(|line| format!("{line}\n")).collect();
+        let membership = Membership::from_text(text.as_bytes()).expect("a good membership with one more");
+        self.nodes[node].views = Views::new(membership);
+        true
+    }
+
     /// A life ends here. `lost`: the power went, and with it what was not synced; otherwise only the process.
     pub fn crash(&mut self, node: usize, lost: bool) {
         let Some(shell) = self.nodes[node].shell.take() else {
@@ -709,7 +728,7 @@ impl World {
         for (sum, n) in self.syncs.iter_mut().zip(shell.syncs()) {
             *sum += n;
         }
-        drop(shell);
+        self.nodes[node].views = shell.stored;
         self.nodes[node].life += 1;
         self.nodes[node].paused_until = 0;
         if lost {
@@ -755,12 +774,12 @@ impl World {
     fn member_settings(&self, node: usize) -> Settings {
         Settings {
             me: ServerId(node as i64 + 1),
-            views: Views::new(self.membership.clone()),
+            views: self.nodes[node].views.clone(),
             limits: Limits { tick_ms: 200, init_ticks: 10, sync_ticks: 5 },
             pace: Pace { resend_max: Millis(5000), ..Pace::default() },
             several_addresses: false,
             greeting_timeout: Millis(1000),
-            reconfig_enabled: false,
+            reconfig_enabled: self.options.reconfigurable,
             standalone_enabled: true,
             field_max: LEN_MAX,
             connect_timeout: Millis(2000),
@@ -801,11 +820,12 @@ impl World {
                 tree: tree_options(),
                 ttl_nodes: true,
                 enforce_quota: true,
-                reconfig_enabled: false,
+                reconfig_enabled: self.options.reconfigurable,
                 close_session_paths: true,
                 record_max: LEN_MAX,
             },
-            auth: Auth::default(),
+            // Nobody but a superuser may reconfigure otherwise.
+            auth: Auth { skip_acl: self.options.reconfigurable, ..Auth::default() },
         }
     }
 
@@ -960,8 +980,26 @@ impl World {
                     });
                 }
             }
+            Fault::Reconfigure { node, role } => self.reconfigure(node, role),
             Fault::DiskFull { node } => self.nodes[node].disk.limit_space(self.random.below(40_000)),
         }
+    }
+
+    /// Lets some client with a session ask for it.
+    fn reconfigure(&mut self, node: usize, role: Option<Role>) {
+        let clients = self.clients.len();
+        let first = self.random.below(clients as u64) as usize;
+        let asker = (0..clients).map(|at| (first + at) % clients).find(|at| self.clients[*at].is_ready());
+        let Some(client) = asker else { return };
+        let sid = node + 1;
+        let (joining, leaving) = match role {
+            Some(role) => (Some(server_line(sid, role)), None),
+            None => (None, Some(sid.to_string())),
+        };
+        let mut wants = Vec::new();
+        let now = Instant(self.now);
+        self.clients[client].ask_reconfig(now, joining, leaving, &self.history, &mut wants);
+        self.do_for_client(client, wants);
     }
 
     fn mend(&mut self, fault: Fault) {
@@ -1009,6 +1047,11 @@ impl World {
     pub fn last_zxid(&self, node: usize) -> Option<Zxid> {
         self.nodes[node].shell.as_ref().map(|shell| shell.server.last_zxid())
     }
+}
+
+/// What a membership says of a server.
+fn server_line(sid: usize, role: Role) -> String {
+    format!("server.{sid}=s{sid}:2888:3888:{role};2181")
 }
 
 fn tree_options() -> TreeOptions {

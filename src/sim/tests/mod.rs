@@ -60,6 +60,12 @@ fn two_servers_with_an_observer_keep_every_rule_under_faults() {
 }
 
 #[test]
+fn memberships_that_change_under_faults_keep_every_rule() {
+    let faults = Faults { reconfigure: 10, ..Faults::default() };
+    run_all(5000..5006, |seed| SimOptions { reconfigurable: true, faults, observers: 1, ..short(seed) });
+}
+
+#[test]
 fn full_and_failing_disks_cost_a_life_and_nothing_else() {
     let faults = Faults { disk_full: 4, fail_job: 200, ..Faults::default() };
     run_all(4000..4006, |seed| SimOptions { faults, ..short(seed) });

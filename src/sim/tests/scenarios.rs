@@ -6,6 +6,7 @@ use super::super::model::Write;
 use super::super::node::Shell;
 use super::super::world::MS;
 use super::*;
+use crate::quorum::membership::Role;
 
 const LONG: u64 = 1_000_000;
 
@@ -301,6 +302,72 @@ fn leadership_is_handed_over_without_a_loss() {
     ok(world.calm_down());
 }
 
+fn reconfigurable() -> SimOptions {
+    SimOptions { reconfigurable: true, ..by_transactions() }
+}
+
+/// The leader asks the others, who do not hear it, to make one of them an observer; and comes back. With a crash its
+/// files still say that the two who are left decide, and it cannot hear itself agree.
+#[test]
+fn a_reconfiguration_that_was_proposed_in_vain_holds_nobody_up() {
+    for crashes in [false, true] {
+        let mut world = quiet(reconfigurable());
+        let old = ok(world.wait_for_leader());
+        ok(world.connect(0, old));
+        world.inflict(Fault::Isolate { node: old, ms: LONG });
+        world.inflict(Fault::Reconfigure { node: (old + 1) % 3, role: Some(Role::Observer) });
+        ok(world.pass(300));
+        let seen = |world: &World| world.shell(old).member.views().last_seen().clone();
+        let proposed = seen(&world);
+        assert_eq!(proposed.participants().count(), 2);
+        if crashes {
+            world.crash(old, false);
+        }
+        ok(world.wait("another one leads", |world| world.leader().is_some_and(|leader| leader != old)));
+        ok(the_new_leader_writes(&mut world));
+        world.heal();
+        ok(world.wait_for_leader());
+        assert!(seen(&world).version < proposed.version, "it is forgotten with the history that had it");
+        ok(world.calm_down());
+    }
+}
+
+/// Two of five decide from now on; the power goes at the other three, and they hear nobody but each other.
+fn three_who_have_lost_their_votes_are_left_alone(sabotage: Option<Sabotage>) -> Result<(), Failure> {
+    let mut world = quiet(SimOptions { voters: 5, sabotage, ..reconfigurable() });
+    let leader = world.wait_for_leader()?;
+    let (second, others) = ((leader + 1) % 5, [2, 3, 4].map(|at| (leader + at) % 5));
+    world.connect(0, leader)?;
+    for node in others {
+        world.inflict(Fault::Reconfigure { node, role: Some(Role::Observer) });
+        world.wait("it is granted", |world| world.clients[0].is_idle())?;
+    }
+    let members = world.shell(leader).member.views().committed();
+    assert_eq!(members.participants().count(), 2);
+    world.wait("all know", World::all_serve)?;
+    for from in others {
+        for to in [leader, second] {
+            world.inflict(Fault::Block { from, to, ms: LONG });
+            world.inflict(Fault::Block { from: to, to: from, ms: LONG });
+        }
+    }
+    world.create(0, "kept", 5);
+    world.wait("the two have it", |world| world.clients[0].is_idle())?;
+    for node in others {
+        world.crash(node, true);
+    }
+    world.pass(15_000)?;
+    assert_eq!(world.leader(), Some(leader));
+    world.calm_down()?;
+    assert!(world.has("/kept4"));
+    Ok(())
+}
+
+#[test]
+fn who_has_lost_its_vote_never_votes_again() {
+    ok(three_who_have_lost_their_votes_are_left_alone(None));
+}
+
 /// What the checks are worth: with a defect in every server they find it.
 fn is_found_out(sabotage: Sabotage, faults: Faults, options: SimOptions) {
     let found = (0..SEEDS_MAX).find_map(|seed| {
@@ -325,10 +392,16 @@ fn a_sync_that_is_reported_and_not_done_is_found_out() {
 
 #[test]
 fn a_sync_that_is_reported_before_it_is_done_is_found_out() {
-    is_found_out(Sabotage::EarlySync, Faults { slow_disk: 12, ..dark() }, by_transactions());
+    is_found_out(Sabotage::EarlySync, Faults { slow_disk: 20, blackout: 30, ..dark() }, by_transactions());
 }
 
 #[test]
 fn epochs_that_are_reported_and_not_written_are_found_out() {
     is_found_out(Sabotage::NoEpochs, dark(), by_transactions());
+}
+
+#[test]
+fn memberships_that_are_not_written_are_found_out() {
+    let failure = three_who_have_lost_their_votes_are_left_alone(Some(Sabotage::NoMemberships));
+    println!("{}", failure.expect_err("the three have chosen a leader of their own"));
 }
