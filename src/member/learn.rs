@@ -83,8 +83,12 @@ impl Member {
     /// A follower that is in step begins to serve observers, if it is configured to.
     fn begin_to_serve_observers(&mut self, step: &mut Step<'_>) {
         let Some(port) = self.settings.observer_master_port else { return };
-        let start = self.leader_start(step);
         let mut addresses = self.quorum_addresses(self.settings.me);
+        // Who is in no list is asked by nobody.
+        if addresses.is_empty() {
+            return;
+        }
+        let start = self.leader_start(step);
         if let Role::Learning { observer: false, master, .. } = &mut self.role {
             *master = Some(Box::new(Leader::master(step.now.mono, start)));
             addresses.iter_mut().for_each(|address| address.port = port);

@@ -13,6 +13,7 @@ use crate::quorum::elector;
 use crate::quorum::membership::Membership;
 use crate::quorum::reconfig::Standing;
 use crate::quorum::views::Views;
+use crate::quorum::zab::leader;
 use crate::quorum::zab::packet::Entry;
 use crate::wire::jute::Reader;
 use crate::wire::op::Op;
@@ -156,6 +157,9 @@ impl Member {
 
     fn set_views(&mut self, step: &mut Step<'_>, views: Views, designated: Option<Designated>) {
         step.actions.push(Action::Membership(Box::new(views.clone())));
+        if matches!(self.role, Role::Learning { master: Some(_), .. }) {
+            self.lead(step, leader::Event::Reconfigured(views.clone()));
+        }
         self.elect(step, elector::Event::Reconfigured { views, designated });
     }
 }

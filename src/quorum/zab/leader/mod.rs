@@ -126,6 +126,8 @@ pub enum Event {
         entry: Entry,
         designated: Option<ServerId>,
     },
+    /// Only of an observer master: what its server believes about the ensemble now. Who comes is judged by it, and told.
+    Reconfigured(Views),
     /// Only of an observer master: the leader has answered the oldest sync of this learner.
     SyncAnswered {
         learner: LearnerId,
@@ -409,6 +411,7 @@ impl Leader {
                 self.propose(now, entry, Some((membership, may_lead)), actions);
             }
             Event::Relay { entry, designated } => self.relay(entry, designated, actions),
+            Event::Reconfigured(views) => self.views = Rc::new(views),
             Event::SyncAnswered { learner } => self.send(learner, Packet::Sync, actions),
             Event::SyncRequested { from } => self.on_sync_requested(from, actions),
             Event::Revalidated { learner, session, valid } => {

@@ -126,6 +126,20 @@ fn requests_are_for_the_leader_and_followers_for_somebody_else() {
 }
 
 #[test]
+fn an_observer_that_knows_the_newest_membership_is_served_once_the_master_does() {
+    let mut master = Master::new();
+    let info = LearnerInfo { config_version: z(2, 2), ..Master::info() };
+    let hello = Packet::ObserverInfo { accepted_epoch: Epoch(2), info };
+    master.tell(Event::Connected { learner: OBSERVER });
+    let did = master.tell(Event::Packet { learner: OBSERVER, packet: hello.clone() });
+    let reason = CloseReason::NewerConfig { version: z(2, 2) };
+    assert_eq!(did, [Action::Close { learner: OBSERVER, reason }]);
+    assert_eq!(master.tell(Event::Reconfigured(Views::new(members(3, z(2, 2).0)))), []);
+    master.tell(Event::Connected { learner: OBSERVER });
+    assert!(matches!(master.hear(hello)[..], [Packet::LeaderInfo { .. }]));
+}
+
+#[test]
 fn a_master_never_steps_down_by_itself() {
     let mut master = Master::serving();
     for second in 1..20 {
