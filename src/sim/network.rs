@@ -26,6 +26,8 @@ pub enum Place {
 pub enum Port {
     Client,
     Quorum,
+    /// Where a follower serves observers.
+    Master,
     Election,
 }
 

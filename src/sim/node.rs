@@ -36,9 +36,13 @@ use crate::storage::{
 };
 use crate::time::{Instant, Now, WallMillis};
 use crate::tree::CursorId;
+use crate::wire::address::HostPort;
 
 /// Frames of one connection that are handled before the others have their turn.
 const FRAMES_PER_TURN: usize = 16;
+
+/// `observerMasterPort`
+pub const MASTER_PORT: u16 = 2191;
 
 /// A turn that goes round so often never comes to rest.
 const ROUNDS_MAX: usize = 10_000;
@@ -87,15 +91,10 @@ pub enum Lane {
 /// What a shell asks of the world.
 #[derive(Debug)]
 pub enum Order {
-    Dial {
-        to: usize,
-        port: Port,
-    },
+    /// `dial` is the answer's name, where answers may be mistaken.
+    Dial { to: usize, port: Port, dial: DialId },
     /// Pieces arrive at this end at these times.
-    Arrivals {
-        end: End,
-        at: Vec<u64>,
-    },
+    Arrivals { end: End, at: Vec<u64> },
     /// The lane has a job and had none.
     Work(Lane),
 }
@@ -273,15 +272,14 @@ pub struct Shell {
     snapshots: u64,
     writer: Option<(u64, SnapshotWriter)>,
     readers: BTreeMap<LinkId, HistoryReader>,
-    pub listens: bool,
+    /// Where it waits for learners, if it does.
+    pub listens: Option<Port>,
     callers: BTreeMap<End, Caller>,
     ends: BTreeMap<ConnId, End>,
     peers: BTreeMap<End, Peer>,
     /// Those with something to send.
     ready_peers: Vec<End>,
     links: BTreeMap<End, ()>,
-    /// The last attempt to reach a leader; an older one is not answered any more.
-    leader_dial: DialId,
     /// What was shown to the history last.
     shown: (Zxid, Serving),
     /// What the configuration files say.
@@ -339,13 +337,12 @@ impl Shell {
             snapshots: 0,
             writer: None,
             readers: BTreeMap::new(),
-            listens: false,
+            listens: None,
             callers: BTreeMap::new(),
             ends: BTreeMap::new(),
             peers: BTreeMap::new(),
             ready_peers: Vec::new(),
             links: BTreeMap::new(),
-            leader_dial: DialId(0),
             shown: (Zxid(-2), Serving::No),
             stored,
             cuts: 0,
@@ -405,7 +402,7 @@ impl Shell {
                     None => self.hang_up(turn, end),
                 }
             }
-            Port::Quorum => {
+            Port::Quorum | Port::Master => {
                 self.links.insert(end, ());
                 self.tell(now, turn, Event::LearnerConnected(LinkId(end.0)));
             }
@@ -417,7 +414,13 @@ impl Shell {
     }
 
     /// The outcome of a dial.
-    pub fn on_dialed(&mut self, now: Now, turn: &mut Turn<'_>, to: usize, port: Port, end: Option<End>) {
+    pub fn on_dialed(
+        &mut self,
+        now: Now,
+        turn: &mut Turn<'_>,
+        (to, port, dial): (usize, Port, DialId),
+        end: Option<End>,
+    ) {
         let sid = ServerId(to as i64 + 1);
         match (port, end) {
             (Port::Election, Some(end)) => {
@@ -428,12 +431,12 @@ impl Shell {
             (Port::Election, None) => {
                 self.tell(now, turn, Event::Election(connections::Event::DialFailed { to: sid }));
             }
-            (Port::Quorum, Some(end)) => {
+            // The real shell gives up a dial when there is another; here the member sees for itself.
+            (Port::Quorum | Port::Master, Some(end)) => {
                 self.links.insert(end, ());
-                let event = Event::LeaderDialed { dial: self.leader_dial, link: LinkId(end.0) };
-                self.tell(now, turn, event);
+                self.tell(now, turn, Event::LeaderDialed { dial, link: LinkId(end.0) });
             }
-            (Port::Quorum, None) => self.tell(now, turn, Event::LeaderDialFailed(self.leader_dial)),
+            (Port::Quorum | Port::Master, None) => self.tell(now, turn, Event::LeaderDialFailed(dial)),
             (Port::Client, _) => unreachable!("servers have no sessions"),
         }
     }
@@ -517,7 +520,11 @@ impl Shell {
             }
             match action {
                 Action::DialElection { to, .. } => {
-                    turn.orders.push(Order::Dial { to: to.0 as usize - 1, port: Port::Election });
+                    turn.orders.push(Order::Dial {
+                        to: to.0 as usize - 1,
+                        port: Port::Election,
+                        dial: DialId(0),
+                    });
                 }
                 Action::SendElection { conn, bytes } => {
                     let end = End(conn.0);
@@ -533,12 +540,11 @@ impl Shell {
                         self.ready_peers.push(end);
                     }
                 }
-                Action::Listen { .. } => self.listens = true,
-                Action::StopListening => self.listens = false,
+                Action::Listen { addresses } => self.listens = Some(port_of(&addresses)),
+                Action::StopListening => self.listens = None,
                 Action::DialLeader { dial, addresses } => {
-                    self.leader_dial = dial;
                     let to: usize = addresses[0].host[1..].parse().expect("hosts are called s1, s2, …");
-                    turn.orders.push(Order::Dial { to: to - 1, port: Port::Quorum });
+                    turn.orders.push(Order::Dial { to: to - 1, port: port_of(&addresses), dial });
                 }
                 Action::CloseLink(link) => {
                     let end = End(link.0);
@@ -1021,4 +1027,9 @@ impl Shell {
         let metrics = &self.server.metrics;
         [metrics.diff_count, metrics.snap_count, self.cuts]
     }
+}
+
+/// Observers are served at a port of their own, everybody else at the one in the membership.
+fn port_of(addresses: &[HostPort]) -> Port {
+    if addresses[0].port == MASTER_PORT { Port::Master } else { Port::Quorum }
 }

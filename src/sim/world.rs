@@ -13,12 +13,12 @@ use super::client::{Client, Habits, Happened, Want};
 use super::faults::{Fault, Faults};
 use super::history::History;
 use super::network::{Arrival, End, Network, Place, Port, Weather};
-use super::node::{Lane, Node, Order, Sabotage, Setup, Stop, Turn};
+use super::node::{Lane, MASTER_PORT, Node, Order, Sabotage, Setup, Stop, Turn};
 use super::random::Random;
 use super::trace::Trace;
 use crate::auth::Auth;
 use crate::ids::{ServerId, Zxid};
-use crate::member::Settings;
+use crate::member::{DialId, Settings};
 use crate::pipeline::Rules;
 use crate::quorum::election::Pace;
 use crate::quorum::membership::{Membership, Role};
@@ -55,6 +55,8 @@ pub struct SimOptions {
     pub faults: Faults,
     /// `reconfigEnabled=true`
     pub reconfigurable: bool,
+    /// Followers serve observers.
+    pub masters: bool,
     /// Transactions that a server keeps in memory for learners that are not far behind.
     pub committed_log_max: usize,
     pub snapshot_every: u64,
@@ -75,6 +77,7 @@ impl Default for SimOptions {
             stormy_ms: 8000,
             faults: Faults::default(),
             reconfigurable: false,
+            masters: false,
             committed_log_max: 20,
             snapshot_every: 60,
             log_share: 0.33,
@@ -139,12 +142,14 @@ enum Happens {
         life: u64,
         to: usize,
         port: Port,
+        dial: DialId,
     },
     Answered {
         from: Place,
         life: u64,
         to: usize,
         port: Port,
+        dial: DialId,
         end: Option<End>,
     },
     NodeTimer {
@@ -375,8 +380,10 @@ impl World {
         match happens {
             Happens::Arrive(end) => self.arrive(end),
             Happens::Room(end) => self.make_room(end),
-            Happens::Knock { from, life, to, port } => self.knock(from, life, to, port),
-            Happens::Answered { from, life, to, port, end } => self.answered(from, life, to, port, end),
+            Happens::Knock { from, life, to, port, dial } => self.knock(from, life, (to, port, dial)),
+            Happens::Answered { from, life, to, port, dial, end } => {
+                self.answered(from, life, (to, port, dial), end);
+            }
             Happens::NodeTimer { node, life } => {
                 if self.nodes[node].life != life || self.node_timers[node] > self.now {
                     return;
@@ -464,10 +471,10 @@ impl World {
         self.with_node(node, Happens::Room(end), |shell, now, turn| shell.on_room(now, turn, end));
     }
 
-    fn dial(&mut self, from: Place, to: usize, port: Port) {
+    fn dial(&mut self, from: Place, to: usize, port: Port, dial: DialId) {
         let life = self.life_of(from);
         let at = self.network.later(self.now);
-        self.at(at, Happens::Knock { from, life, to, port });
+        self.at(at, Happens::Knock { from, life, to, port, dial });
     }
 
     fn life_of(&self, place: Place) -> u64 {
@@ -477,7 +484,7 @@ impl World {
         }
     }
 
-    fn knock(&mut self, from: Place, life: u64, to: usize, port: Port) {
+    fn knock(&mut self, from: Place, life: u64, (to, port, dial): (usize, Port, DialId)) {
         if self.life_of(from) != life {
             return;
         }
@@ -486,28 +493,32 @@ impl World {
         if self.network.is_blocked(from, target) || self.network.is_blocked(target, from) {
             // Nobody answers; the dialer gives up after a while.
             let at = self.now + 500 * MS;
-            return self.at(at, Happens::Answered { from, life, to, port, end: None });
+            return self.at(at, Happens::Answered { from, life, to, port, dial, end: None });
         }
         let node = &self.nodes[to];
-        let listens = node.shell.as_ref().is_some_and(|shell| port != Port::Quorum || shell.listens);
+        let listens = node.shell.as_ref().is_some_and(|shell| match port {
+            Port::Quorum | Port::Master => shell.listens == Some(port),
+            Port::Client | Port::Election => true,
+        });
         if !listens {
-            return self.at(answered, Happens::Answered { from, life, to, port, end: None });
+            return self.at(answered, Happens::Answered { from, life, to, port, dial, end: None });
         }
         let paused_until = node.paused_until;
         if paused_until > self.now {
             // It stands in the backlog.
-            return self.at(paused_until, Happens::Knock { from, life, to, port });
+            return self.at(paused_until, Happens::Knock { from, life, to, port, dial });
         }
         let (near, far) = self.network.connect(from, target, port, answered);
         self.trace.note(self.now, "connect", &[near.0, to as u64, port as u64]);
-        self.at(answered, Happens::Answered { from, life, to, port, end: Some(near) });
+        self.at(answered, Happens::Answered { from, life, to, port, dial, end: Some(near) });
         let own = self.nodes[to].life;
         self.with_node(to, Happens::NodeTimer { node: to, life: own }, |shell, now, turn| {
             shell.on_accepted(now, turn, far, port, from);
         });
     }
 
-    fn answered(&mut self, from: Place, life: u64, to: usize, port: Port, end: Option<End>) {
+    fn answered(&mut self, from: Place, life: u64, dialed: (usize, Port, DialId), end: Option<End>) {
+        let (to, port, dial) = dialed;
         if self.life_of(from) != life {
             if let Some(end) = end {
                 self.close(end);
@@ -523,10 +534,10 @@ impl World {
             Place::Server(node) => {
                 let paused_until = self.nodes[node].paused_until;
                 if paused_until > self.now {
-                    return self.at(paused_until, Happens::Answered { from, life, to, port, end });
+                    return self.at(paused_until, Happens::Answered { from, life, to, port, dial, end });
                 }
                 self.with_node(node, Happens::NodeTimer { node, life }, |shell, now, turn| {
-                    shell.on_dialed(now, turn, to, port, end);
+                    shell.on_dialed(now, turn, dialed, end);
                 });
             }
         }
@@ -589,7 +600,7 @@ impl World {
         let life = self.nodes[node].life;
         for order in orders {
             match order {
-                Order::Dial { to, port } => self.dial(Place::Server(node), to, port),
+                Order::Dial { to, port, dial } => self.dial(Place::Server(node), to, port, dial),
                 Order::Arrivals { end, at } => {
                     for at in at {
                         self.at(at, Happens::Arrive(end));
@@ -639,7 +650,7 @@ impl World {
     pub fn do_for_client(&mut self, client: usize, wants: Vec<Want>) {
         for want in wants {
             match want {
-                Want::Dial(to) => self.dial(Place::Client(client), to, Port::Client),
+                Want::Dial(to) => self.dial(Place::Client(client), to, Port::Client, DialId(0)),
                 Want::Send(end, mut bytes) => {
                     // A client's requests are small; what finds no room at once is what its socket would keep.
                     while !bytes.is_empty() {
@@ -789,7 +800,7 @@ impl World {
             force_snap: false,
             leader_serves: true,
             epoch_wait_max: None,
-            observer_master_port: None,
+            observer_master_port: self.options.masters.then_some(MASTER_PORT),
             committed_log_max: self.options.committed_log_max,
             read_only_after: None,
         }

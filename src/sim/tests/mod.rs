@@ -62,7 +62,10 @@ fn two_servers_with_an_observer_keep_every_rule_under_faults() {
 #[test]
 fn memberships_that_change_under_faults_keep_every_rule() {
     let faults = Faults { reconfigure: 10, ..Faults::default() };
-    run_all(5000..5006, |seed| SimOptions { reconfigurable: true, faults, observers: 1, ..short(seed) });
+    let change = |seed| SimOptions { reconfigurable: true, faults, observers: 1, ..short(seed) };
+    run_all(5000..5006, change);
+    // Observers behind followers that know of the change, or do not yet.
+    run_all(5010..5014, |seed| SimOptions { masters: true, ..change(seed) });
 }
 
 #[test]
