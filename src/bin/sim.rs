@@ -7,7 +7,7 @@ use getopts::Options;
 use serval::sim::{Faults, SimOptions, World, trace};
 
 const USAGE: &str =
-    "serval-sim --seeds A..B [--servers N] [--observers N] [--disks] [--reconfig] [--masters] [--trace SEED]";
+    "serval-sim --seeds A..B [--servers N] [--observers N] [--disks] [--reconfig] [--masters] [--local] [--trace SEED]";
 
 /// Prints the servers' own log lines with simulated time and the server that speaks.
 struct Lines;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     known.optflag("", "disks", "disks get full and fail, too");
     known.optflag("", "reconfig", "the membership changes, too");
     known.optflag("", "masters", "followers serve observers");
+    known.optflag("", "local", "sessions are local until they must be global");
     known.optflag("", "verbose", "with --trace: debug lines too");
     known.optflag("h", "help", "this text");
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             options.faults = Faults { disk_full: 2, fail_job: 800, ..options.faults };
         }
         options.masters = given.opt_present("masters");
+        options.local_sessions = given.opt_present("local");
         if given.opt_present("reconfig") {
             options.reconfigurable = true;
             options.faults = Faults { reconfigure: 8, ..options.faults };

@@ -95,7 +95,12 @@ impl Member {
         step.server.set_config(step.now, &new.to_string(), new.version);
         // Who is in no list follows all the same, and is not disturbed by losing its vote or getting one.
         let role_changed = old.role_of(me) != views.role_of(me);
-        let leader_changed = match (self.leader_id(), designated) {
+        let leader = match self.role {
+            // Also while it is being synchronised: a reconfiguration may be what it lacks.
+            Role::Learning { leader, .. } => Some(leader),
+            _ => self.leader_id(),
+        };
+        let leader_changed = match (leader, designated) {
             (Some(leader), Some(designated)) => leader != designated.leader,
             (Some(leader), None) => {
                 !new.is_voter(leader)

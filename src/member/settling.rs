@@ -27,8 +27,8 @@ impl Member {
                 step.actions.push(Action::StopListening);
                 self.window = leader.into_committed_log();
             }
-            Role::Learning { loading, master, .. } => {
-                if loading.is_some() {
+            Role::Learning { learner, master, .. } => {
+                if learner.tree_is_ahead_of_disk() {
                     self.role = Role::Settling { reload: true };
                 }
                 if master.is_some() {

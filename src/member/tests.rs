@@ -371,3 +371,31 @@ fn a_membership_that_was_proposed_in_vain_is_forgotten_once_the_leaders_history_
     );
     assert_eq!(wants[1..], ["PersistEpoch(Current, 2)"]);
 }
+
+/// Its leader moves to another port, for which it gives up leading, while this server is being synchronised.
+#[test]
+fn a_reconfiguration_in_the_middle_of_a_synchronisation_sends_it_to_the_leader_that_it_names() {
+    let views = Views::new(membership(3, z(1, 0)));
+    let config = views.committed().to_string();
+    let mut one = Fixture::with(2, views, true);
+    let link = one.follow_over(1);
+    one.receive(link, &[leader_info(2)]);
+    one.hear(Event::EpochPersisted(EpochFile::Accepted));
+    let config = Some(config.as_bytes().into());
+    one.receive(link, &[Packet::Diff { zxid: z(1, 2) }, Packet::NewLeader { zxid: z(2, 0), config }]);
+    one.hear(Event::EpochPersisted(EpochFile::Current));
+    one.wants();
+    let next = format!("server.1=h1:1:2\nserver.2=h2:1:2\nserver.3=h3:7:2\nversion={:x}", z(2, 1).0);
+    let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: z(2, 1), time: 0, kind: 16 };
+    let txn = Txn::Reconfig { path: "/zookeeper/config".into(), data: Some(next.as_bytes()), version: -1 };
+    let mut payload = Vec::new();
+    LoggedTxn { header, txn, digest: None }.encode(&mut payload);
+    let proposal = Packet::Proposal(Entry::from_payload(&payload).expect("just encoded"));
+    let activate = Packet::CommitAndActivate { zxid: z(2, 1), designated: ServerId(2) };
+    one.receive(link, &[proposal, activate]);
+    assert!(!one.wants().iter().any(|want| want.starts_with("DialLeader")), "its log is not on disk");
+    one.hear(Event::LogSynced { through: z(2, 1) });
+    let wants = one.wants();
+    let dial = wants.iter().find(|want| want.starts_with("DialLeader")).expect("another leader is named");
+    assert!(dial.contains("h2"), "{dial}");
+}

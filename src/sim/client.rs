@@ -44,6 +44,8 @@ pub struct Habits {
     pub roots: u64,
     pub names: u64,
     pub data_max: u64,
+    /// Sessions may be known to one server alone.
+    pub local_sessions: bool,
 }
 
 /// What a client wants of the world.
@@ -547,6 +549,7 @@ impl Client {
             return Ok(());
         }
         match history.model.sessions.get(&session) {
+            None if self.habits.local_sessions => {}
             None => history.fail(format_args!(
                 "client {} is given session {session:#x}, which was never made",
                 self.name

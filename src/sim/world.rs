@@ -57,6 +57,8 @@ pub struct SimOptions {
     pub reconfigurable: bool,
     /// Followers serve observers.
     pub masters: bool,
+    /// `localSessionsEnabled=true`, and they are upgraded.
+    pub local_sessions: bool,
     /// Transactions that a server keeps in memory for learners that are not far behind.
     pub committed_log_max: usize,
     pub snapshot_every: u64,
@@ -78,6 +80,7 @@ impl Default for SimOptions {
             faults: Faults::default(),
             reconfigurable: false,
             masters: false,
+            local_sessions: false,
             committed_log_max: 20,
             snapshot_every: 60,
             log_share: 0.33,
@@ -245,6 +248,7 @@ impl World {
             pipeline_max: random.between(1, 6) as usize,
             roots: 3,
             names: 4,
+            local_sessions: options.local_sessions,
             data_max: if large { 100_000 } else { *random.pick(&[100, 2000]) },
         };
         let clients =
@@ -825,8 +829,8 @@ impl World {
             container_check_ms: 60_000,
             containers_per_minute_max: 10_000,
             container_never_used_ms_max: 0,
-            local_sessions: false,
-            local_sessions_upgrade: false,
+            local_sessions: self.options.local_sessions,
+            local_sessions_upgrade: self.options.local_sessions,
             rules: Rules {
                 tree: tree_options(),
                 ttl_nodes: true,

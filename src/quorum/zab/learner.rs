@@ -342,8 +342,8 @@ struct Replica {
     held: VecDeque<Entry>,
     /// COMMIT has not come.
     uncommitted: VecDeque<Entry>,
-    /// COMMIT has come, but the log does not have it yet.
-    committed: VecDeque<Entry>,
+    /// COMMIT has come, but the log does not have it yet; and who leads behind it, if it is a reconfiguration.
+    committed: VecDeque<(Entry, Option<ServerId>)>,
     /// In the log, ACK owed.
     unacked: VecDeque<Zxid>,
     /// The end of the log, and what of it is on disk.
@@ -544,18 +544,11 @@ impl Learner {
             Packet::Proposal(_) | Packet::Commit { .. } | Packet::CommitAndActivate { .. }
                 if serving && self.start.observer => {}
             Packet::Proposal(entry) => self.take(entry)?,
-            Packet::Commit { zxid } => self.replica.commit(zxid)?,
-            Packet::CommitAndActivate { zxid, designated } => {
-                self.replica.commit(zxid)?;
-                self.advance(actions);
-                actions.push(Action::Activate { zxid, designated });
-            }
-            Packet::Inform(entry) if self.start.observer => self.inform(entry)?,
+            Packet::Commit { zxid } => self.replica.commit(zxid, None)?,
+            Packet::CommitAndActivate { zxid, designated } => self.replica.commit(zxid, Some(designated))?,
+            Packet::Inform(entry) if self.start.observer => self.inform(entry, None)?,
             Packet::InformAndActivate { entry, designated } if self.start.observer => {
-                let zxid = entry.zxid;
-                self.inform(entry)?;
-                self.advance(actions);
-                actions.push(Action::Activate { zxid, designated });
+                self.inform(entry, Some(designated))?;
             }
             // Not answered before UPTODATE: Java's leader takes the first answer for the ACK of NEWLEADER.
             Packet::Ping { .. } => {}
@@ -567,10 +560,10 @@ impl Learner {
     }
 
     /// An INFORM is a proposal and its commit in one.
-    fn inform(&mut self, entry: Entry) -> Result<(), Reason> {
+    fn inform(&mut self, entry: Entry, designated: Option<ServerId>) -> Result<(), Reason> {
         let zxid = entry.zxid;
         self.take(entry)?;
-        self.replica.commit(zxid)
+        self.replica.commit(zxid, designated)
     }
 
     /// A transaction of a later epoch than the leader's would wait for ever for that epoch to be adopted.
@@ -769,7 +762,7 @@ impl Learner {
     }
 
     /// From the moment the tree is given up for the image until the snapshot is on disk.
-    fn tree_is_ahead_of_disk(&self) -> bool {
+    pub fn tree_is_ahead_of_disk(&self) -> bool {
         matches!(self.phase, Phase::Truncating { .. } | Phase::LoadingImage { .. } | Phase::SavingImage(_))
             || self.replica.gate == Gate::Memory
     }
@@ -826,13 +819,13 @@ impl Replica {
     }
 
     /// Its COMMIT has arrived.
-    fn commit(&mut self, got: Zxid) -> Result<(), Reason> {
+    fn commit(&mut self, got: Zxid, designated: Option<ServerId>) -> Result<(), Reason> {
         if got <= self.last_committed {
             return Ok(());
         }
         match self.uncommitted.front().map(|entry| entry.zxid) {
             Some(head) if head == got => {
-                self.committed.extend(self.uncommitted.pop_front());
+                self.committed.extend(self.uncommitted.pop_front().map(|entry| (entry, designated)));
                 self.last_committed = got;
                 Ok(())
             }
@@ -847,10 +840,10 @@ impl Replica {
         match self.gate {
             Gate::Shut => {}
             Gate::Memory => {
-                for entry in self.committed.drain(..) {
+                for (entry, designated) in self.committed.drain(..) {
                     let held = self.held.pop_front();
                     debug_assert_eq!(held.map(|held| held.zxid), Some(entry.zxid));
-                    actions.push(Action::Commit(entry));
+                    push_commit(entry, designated, actions);
                 }
             }
             Gate::Log { through } => {
@@ -862,8 +855,10 @@ impl Replica {
                     actions.push(Action::Append(entry));
                 }
                 let logged = self.logged;
-                while let Some(entry) = self.committed.pop_front_if(|entry| entry.zxid <= logged) {
-                    actions.push(Action::Commit(entry));
+                while let Some((entry, designated)) =
+                    self.committed.pop_front_if(|(entry, _)| entry.zxid <= logged)
+                {
+                    push_commit(entry, designated, actions);
                 }
             }
         }
@@ -882,4 +877,10 @@ impl Replica {
         self.previous = Some(self.previous.map_or(through, |previous| previous.max(through)));
         through
     }
+}
+
+fn push_commit(entry: Entry, designated: Option<ServerId>, actions: &mut Actions) {
+    let zxid = entry.zxid;
+    actions.push(Action::Commit(entry));
+    actions.extend(designated.map(|designated| Action::Activate { zxid, designated }));
 }

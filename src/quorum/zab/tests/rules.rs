@@ -155,6 +155,23 @@ fn the_membership_of_newleader_stands_between_the_history_and_the_ack() {
     }
 }
 
+#[test]
+fn a_reconfiguration_is_activated_once_it_is_applied_and_not_while_the_image_is_saved() {
+    let mut follower = Follower::promised(false);
+    follower.hear(Packet::Snap { zxid: z(1, 9) });
+    follower.event(learner::Event::ImageLoaded);
+    follower.hear(new_leader(2));
+    follower.hear(proposal(z(2, 1)));
+    let activate = Packet::CommitAndActivate { zxid: z(2, 1), designated: ServerId(3) };
+    assert_eq!(follower.hear(activate), [], "it is not in the log");
+    follower.event(learner::Event::ImageSaved);
+    follower.event(learner::Event::LogSynced { through: z(1, 9) });
+    let did = follower.event(learner::Event::CurrentEpochPersisted);
+    let entry = entry(z(2, 1));
+    let activate = Action::Activate { zxid: z(2, 1), designated: ServerId(3) };
+    assert_eq!(did, [send(ack(z(2, 0))), Action::Append(entry.clone()), Action::Commit(entry), activate]);
+}
+
 /// 1264, 1282: a follower adopted the epoch with UPTODATE, when others counted on it already.
 #[test]
 fn zookeeper_1264_the_epoch_is_adopted_before_newleader_is_acked() {
