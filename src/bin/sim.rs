@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use getopts::Options;
 use serval::sim::{Faults, SimOptions, World, trace};
 
-const USAGE: &str =
-    "serval-sim --seeds A..B [--servers N] [--observers N] [--disks] [--reconfig] [--masters] [--local] [--trace SEED]";
+const USAGE: &str = "serval-sim --seeds A..B [--servers N] [--observers N] [--disks] [--reconfig] [--masters] [--local] [--trace SEED]";
 
 /// Prints the servers' own log lines with simulated time and the server that speaks.
 struct Lines;

@@ -25,9 +25,8 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Port {
     Client,
-    Quorum,
-    /// Where a follower serves observers.
-    Master,
+    /// A leader's quorum port, or where a follower serves observers.
+    Learners(u16),
     Election,
 }
 

@@ -36,7 +36,6 @@ use crate::storage::{
 };
 use crate::time::{Instant, Now, WallMillis};
 use crate::tree::CursorId;
-use crate::wire::address::HostPort;
 
 /// Frames of one connection that are handled before the others have their turn.
 const FRAMES_PER_TURN: usize = 16;
@@ -272,8 +271,8 @@ pub struct Shell {
     snapshots: u64,
     writer: Option<(u64, SnapshotWriter)>,
     readers: BTreeMap<LinkId, HistoryReader>,
-    /// Where it waits for learners, if it does.
-    pub listens: Option<Port>,
+    /// The port at which it waits for learners, if it does.
+    pub listens: Option<u16>,
     callers: BTreeMap<End, Caller>,
     ends: BTreeMap<ConnId, End>,
     peers: BTreeMap<End, Peer>,
@@ -402,7 +401,7 @@ impl Shell {
                     None => self.hang_up(turn, end),
                 }
             }
-            Port::Quorum | Port::Master => {
+            Port::Learners(_) => {
                 self.links.insert(end, ());
                 self.tell(now, turn, Event::LearnerConnected(LinkId(end.0)));
             }
@@ -432,11 +431,11 @@ impl Shell {
                 self.tell(now, turn, Event::Election(connections::Event::DialFailed { to: sid }));
             }
             // The real shell gives up a dial when there is another; here the member sees for itself.
-            (Port::Quorum | Port::Master, Some(end)) => {
+            (Port::Learners(_), Some(end)) => {
                 self.links.insert(end, ());
                 self.tell(now, turn, Event::LeaderDialed { dial, link: LinkId(end.0) });
             }
-            (Port::Quorum | Port::Master, None) => self.tell(now, turn, Event::LeaderDialFailed(dial)),
+            (Port::Learners(_), None) => self.tell(now, turn, Event::LeaderDialFailed(dial)),
             (Port::Client, _) => unreachable!("servers have no sessions"),
         }
     }
@@ -540,11 +539,15 @@ impl Shell {
                         self.ready_peers.push(end);
                     }
                 }
-                Action::Listen { addresses } => self.listens = Some(port_of(&addresses)),
+                Action::Listen { addresses } => self.listens = Some(addresses[0].port),
                 Action::StopListening => self.listens = None,
                 Action::DialLeader { dial, addresses } => {
                     let to: usize = addresses[0].host[1..].parse().expect("hosts are called s1, s2, …");
-                    turn.orders.push(Order::Dial { to: to - 1, port: port_of(&addresses), dial });
+                    turn.orders.push(Order::Dial {
+                        to: to - 1,
+                        port: Port::Learners(addresses[0].port),
+                        dial,
+                    });
                 }
                 Action::CloseLink(link) => {
                     let end = End(link.0);
@@ -1027,9 +1030,4 @@ impl Shell {
         let metrics = &self.server.metrics;
         [metrics.diff_count, metrics.snap_count, self.cuts]
     }
-}
-
-/// Observers are served at a port of their own, everybody else at the one in the membership.
-fn port_of(addresses: &[HostPort]) -> Port {
-    if addresses[0].port == MASTER_PORT { Port::Master } else { Port::Quorum }
 }

@@ -44,6 +44,8 @@ const ROOM_MAX: usize = 1 << 20;
 
 const LEN_MAX: usize = 1 << 20;
 
+const QUORUM_PORT: u16 = 2888;
+
 /// What a run is made of. Everything else comes from the seed.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
@@ -238,7 +240,7 @@ impl World {
         let text: String = (1..=servers)
             .map(|sid| {
                 let role = if sid <= options.voters { Role::Participant } else { Role::Observer };
-                format!("{}\n", server_line(sid, role))
+                format!("{}\n", server_line(sid, QUORUM_PORT, role))
             })
             .collect();
         let membership = Membership::from_text(text.as_bytes()).expect("a good membership");
@@ -501,7 +503,7 @@ impl World {
         }
         let node = &self.nodes[to];
         let listens = node.shell.as_ref().is_some_and(|shell| match port {
-            Port::Quorum | Port::Master => shell.listens == Some(port),
+            Port::Learners(port) => shell.listens == Some(port),
             Port::Client | Port::Election => true,
         });
         if !listens {
@@ -513,7 +515,7 @@ impl World {
             return self.at(paused_until, Happens::Knock { from, life, to, port, dial });
         }
         let (near, far) = self.network.connect(from, target, port, answered);
-        self.trace.note(self.now, "connect", &[near.0, to as u64, port as u64]);
+        self.trace.note(self.now, "connect", &[near.0, to as u64]);
         self.at(answered, Happens::Answered { from, life, to, port, dial, end: Some(near) });
         let own = self.nodes[to].life;
         self.with_node(to, Happens::NodeTimer { node: to, life: own }, |shell, now, turn| {
@@ -717,7 +719,7 @@ impl World {
         };
         let text = shell.member.views().committed().to_string();
         let others = text.lines().filter(|line| !line.starts_with("version="));
-        let own = server_line(node + 1, Role::Observer);
+        let own = server_line(node + 1, QUORUM_PORT, Role::Observer);
         let text: String = others.chain([own.as_str()]).map(|line| format!("{line}\n")).collect();
         let membership = Membership::from_text(text.as_bytes()).expect("a good membership with one more");
         self.nodes[node].views = Views::new(membership);
@@ -1008,7 +1010,10 @@ impl World {
         let Some(client) = asker else { return };
         let sid = node + 1;
         let (joining, leaving) = match role {
-            Some(role) => (Some(server_line(sid, role)), None),
+            Some(role) => {
+                let port = if self.random.one_in(5) { QUORUM_PORT + 1 } else { QUORUM_PORT };
+                (Some(server_line(sid, port, role)), None)
+            }
             None => (None, Some(sid.to_string())),
         };
         let mut wants = Vec::new();
@@ -1065,8 +1070,8 @@ impl World {
 }
 
 /// What a membership says of a server.
-fn server_line(sid: usize, role: Role) -> String {
-    format!("server.{sid}=s{sid}:2888:3888:{role};2181")
+fn server_line(sid: usize, quorum_port: u16, role: Role) -> String {
+    format!("server.{sid}=s{sid}:{quorum_port}:3888:{role};2181")
 }
 
 fn tree_options() -> TreeOptions {

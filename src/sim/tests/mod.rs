@@ -69,6 +69,11 @@ fn memberships_that_change_under_faults_keep_every_rule() {
 }
 
 #[test]
+fn local_sessions_keep_every_rule_under_faults() {
+    run_all(6000..6004, |seed| SimOptions { local_sessions: true, ..short(seed) });
+}
+
+#[test]
 fn full_and_failing_disks_cost_a_life_and_nothing_else() {
     let faults = Faults { disk_full: 4, fail_job: 200, ..Faults::default() };
     run_all(4000..4006, |seed| SimOptions { faults, ..short(seed) });
