@@ -183,6 +183,7 @@ fn membership(
         snap_syncs_max: ensemble.leader.snapshot_syncs_max as usize,
         diff_syncs_max: ensemble.leader.diff_syncs_max as usize,
         force_snap: false,
+        counter_end: u32::MAX,
         leader_serves: ensemble.leader.serves_clients,
         epoch_wait_max: ensemble.leader.epoch_wait_max_ms.map(Millis),
         observer_master_port: ensemble.observer_master_port,

@@ -365,6 +365,7 @@ pub fn leader(bytes: &[u8]) {
             snap_syncs_max: 1,
             diff_syncs_max: 2,
             force_snap: options & 1 == 1,
+            counter_end: u32::MAX,
             reconfig_enabled: options & 2 == 2,
         },
     };

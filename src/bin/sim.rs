@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     known.optflag("", "reconfig", "the membership changes, too");
     known.optflag("", "masters", "followers serve observers");
     known.optflag("", "local", "sessions are local until they must be global");
+    known.optopt("", "counter-end", "where an epoch has no zxid left", "N");
     known.optflag("", "verbose", "with --trace: debug lines too");
     known.optflag("h", "help", "this text");
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         if given.opt_present("disks") {
             options.faults = Faults { disk_full: 2, fail_job: 800, ..options.faults };
         }
+        options.counter_end = of("counter-end", u64::from(u32::MAX)) as u32;
         options.masters = given.opt_present("masters");
         options.local_sessions = given.opt_present("local");
         if given.opt_present("reconfig") {

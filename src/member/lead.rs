@@ -35,6 +35,7 @@ impl Member {
                 snap_syncs_max: settings.snap_syncs_max,
                 diff_syncs_max: settings.diff_syncs_max,
                 force_snap: settings.force_snap,
+                counter_end: settings.counter_end,
                 reconfig_enabled: settings.reconfig_enabled,
             },
         }

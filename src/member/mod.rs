@@ -97,6 +97,8 @@ pub struct Settings {
     pub snap_syncs_max: usize,
     pub diff_syncs_max: usize,
     pub force_snap: bool,
+    /// See [`leader::Options::counter_end`].
+    pub counter_end: u32,
     /// Transactions kept in memory for learners that are not far behind (`commitLogCount`).
     pub committed_log_max: usize,
     /// `leaderServes`: a leader serves clients too.

@@ -84,6 +84,7 @@ impl Fixture {
             snap_syncs_max: 10,
             diff_syncs_max: 10,
             force_snap: false,
+            counter_end: u32::MAX,
             committed_log_max: 500,
             leader_serves: true,
             epoch_wait_max: None,

@@ -14,10 +14,10 @@
 //! # What it covers
 //!
 //! Voters and observers that crash, lose power with any part of what was not synced, stand still or write slowly, lose
-//! connections and directions of them, jump in time, and are asked to hand over; with `--disks` disks that are full or
-//! fail; with `--reconfig` memberships that change: voters become observers, leave, come back, and get another port;
-//! with `--masters` observers that are served by followers; with `--local` local sessions. Clients with pipelines, multis, ephemerals and watches, which take their
-//! sessions from server to server.
+//! connections and directions of them, jump in time, and are asked to hand over. With `--disks` disks are full or fail;
+//! with `--reconfig` memberships change: voters become observers, leave, come back, and get another port; with
+//! `--masters` followers serve observers; with `--local` sessions are local; with `--counter-end` epochs run out of zxids.
+//! Clients with pipelines, multis, ephemerals and watches take their sessions from server to server.
 //!
 //! [`Sabotage`] builds a defect into every server, and tests show that it is found: syncs that are not done
 //! ([`NoSync`](Sabotage::NoSync)) or reported early ([`EarlySync`](Sabotage::EarlySync)), epochs that are not written
@@ -26,8 +26,7 @@
 //! [`OldLogUnderImage`](Sabotage::OldLogUnderImage) in 60 seeds; `tests/storage_cuts.rs` has its rule. Nor do they find
 //! memberships that are not written ([`NoMemberships`](Sabotage::NoMemberships)) in 1500; a scenario does.
 //!
-//! Not covered: read-only mode, a counter near its end, ACLs and quotas, and the code of the real shell, of which [`node`]
-//! is a likeness.
+//! Not covered: read-only mode, ACLs and quotas, and the code of the real shell, of which [`node`] is a likeness.
 //!
 //! # Invariants
 //!

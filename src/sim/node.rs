@@ -582,8 +582,11 @@ impl Shell {
     }
 
     fn append(&mut self, turn: &mut Turn<'_>, entry: Entry) {
-        self.note_reign(turn.history);
-        let leads = self.server.serving() == Serving::Leading;
+        // What a leader proposed before it gave up in the same turn is still its own.
+        if self.server.serving() == Serving::Leading {
+            self.note_reign(turn.history);
+        }
+        let leads = self.leads;
         turn.history.appended(self.me, self.log_end, entry.zxid, &entry.payload, leads);
         self.log_end = entry.zxid;
         if self.log_closed {

@@ -59,6 +59,8 @@ pub struct SimOptions {
     pub reconfigurable: bool,
     /// Followers serve observers.
     pub masters: bool,
+    /// Where an epoch has no zxid left.
+    pub counter_end: u32,
     /// `localSessionsEnabled=true`, and they are upgraded.
     pub local_sessions: bool,
     /// Transactions that a server keeps in memory for learners that are not far behind.
@@ -82,6 +84,7 @@ impl Default for SimOptions {
             faults: Faults::default(),
             reconfigurable: false,
             masters: false,
+            counter_end: u32::MAX,
             local_sessions: false,
             committed_log_max: 20,
             snapshot_every: 60,
@@ -804,6 +807,7 @@ impl World {
             snap_syncs_max: 10,
             diff_syncs_max: 100,
             force_snap: false,
+            counter_end: self.options.counter_end,
             leader_serves: true,
             epoch_wait_max: None,
             observer_master_port: self.options.masters.then_some(MASTER_PORT),

@@ -69,6 +69,12 @@ fn memberships_that_change_under_faults_keep_every_rule() {
 }
 
 #[test]
+fn epochs_that_run_out_of_zxids_keep_every_rule_under_faults() {
+    let sum = run_all(7000..7004, |seed| SimOptions { counter_end: 20, ..short(seed) });
+    assert!(sum.reigns > 2 * sum.crashes as usize, "they run out: {sum:?}");
+}
+
+#[test]
 fn local_sessions_keep_every_rule_under_faults() {
     run_all(6000..6004, |seed| SimOptions { local_sessions: true, ..short(seed) });
 }

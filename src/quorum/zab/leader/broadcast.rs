@@ -33,7 +33,7 @@ impl Leader {
     ) {
         assert!(matches!(self.phase, Phase::Broadcasting { .. }), "only an established leader has requests");
         assert_eq!(entry.zxid, self.last_proposed.next(), "zxids have no gaps");
-        if entry.zxid.counter() == u32::MAX {
+        if entry.zxid.counter() >= self.options.counter_end {
             // One more would count into the epoch.
             return self.step_down(StepDown::ZxidsUsedUp, actions);
         }

@@ -71,6 +71,8 @@ pub struct Options {
     pub diff_syncs_max: usize,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snap: bool,
+    /// The counter that no zxid may have: an epoch ends in front of it. Lower than `u32::MAX` only to see that.
+    pub counter_end: u32,
     /// The first leader of an ensemble that may be reconfigured gives its membership a version.
     pub reconfig_enabled: bool,
 }

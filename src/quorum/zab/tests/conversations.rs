@@ -318,6 +318,7 @@ fn leader_start(sid: ServerId, line: &Line<'_>) -> leader::Start {
             snap_syncs_max: 10,
             diff_syncs_max: 10,
             force_snap: false,
+            counter_end: u32::MAX,
             reconfig_enabled: line.keyed.contains_key("reconfig"),
         },
     }

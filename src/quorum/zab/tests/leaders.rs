@@ -247,6 +247,7 @@ impl<'a> Replay<'a> {
                 snap_syncs_max: 10,
                 diff_syncs_max: 10,
                 force_snap: false,
+                counter_end: u32::MAX,
                 reconfig_enabled,
             },
         };

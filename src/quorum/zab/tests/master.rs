@@ -36,6 +36,7 @@ impl Master {
                 snap_syncs_max: 10,
                 diff_syncs_max: 10,
                 force_snap: false,
+                counter_end: u32::MAX,
                 reconfig_enabled: false,
             },
         };

@@ -478,6 +478,7 @@ impl Ensemble {
             snap_syncs_max: 1,
             diff_syncs_max: 1,
             force_snap: false,
+            counter_end: u32::MAX,
             reconfig_enabled: false,
         };
         let start = leader::Start {
