@@ -53,12 +53,15 @@ impl Member {
         }
     }
 
-    /// The leader says that the membership it sent with NEWLEADER is in force.
+    /// This server is in step, and so the membership that NEWLEADER named is in force: unless its transaction still waits
+    /// for a quorum and this server came in between. Java's servers take it for committed all the same.
     pub(super) fn adopt_config(&mut self, step: &mut Step<'_>, text: &[u8]) {
         if !self.settings.reconfig_enabled {
             return;
         }
-        if let Ok(membership) = Membership::from_text(text) {
+        if let Ok(membership) = Membership::from_text(text)
+            && membership.version <= step.server.last_zxid()
+        {
             self.commit_membership(step, membership, None);
         }
     }

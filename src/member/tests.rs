@@ -400,3 +400,19 @@ fn a_reconfiguration_in_the_middle_of_a_synchronisation_sends_it_to_the_leader_t
     let dial = wants.iter().find(|want| want.starts_with("DialLeader")).expect("another leader is named");
     assert!(dial.contains("h2"), "{dial}");
 }
+
+#[test]
+fn a_membership_that_still_waits_for_its_quorum_is_seen_and_not_in_force() {
+    let next = membership(5, z(2, 4));
+    let mut one = Fixture::with(2, Views::new(membership(3, z(1, 0))), true);
+    let link = one.follow_over(1);
+    one.receive(link, &[leader_info(2)]);
+    one.hear(Event::EpochPersisted(EpochFile::Accepted));
+    let config = Some(next.to_string().as_bytes().into());
+    one.receive(link, &[Packet::Diff { zxid: z(1, 2) }, Packet::NewLeader { zxid: z(2, 0), config }]);
+    one.hear(Event::EpochPersisted(EpochFile::Current));
+    one.receive(link, &[Packet::UpToDate]);
+    assert_eq!(one.server.serving(), Serving::Learning);
+    let views = one.member.views();
+    assert_eq!((views.committed().version, views.last_seen().version), (z(1, 0), z(2, 4)));
+}

@@ -437,7 +437,7 @@ impl Election {
             looking.received.insert(from, ballot(n, false));
             let supporters = supporters(&looking.received, &theirs);
             if leads(self.me, self.round, &looking.received, n)
-                && elects(self.me, &self.views, n.vote.leader, &supporters)
+                && is_led_by(self.me, &self.views, n.vote.leader, &supporters)
             {
                 return self.win(n.vote, n.round, supporters, actions);
             }
@@ -450,7 +450,7 @@ impl Election {
         looking.established.insert(from, theirs);
         let supporters = supporters(&looking.established, &theirs);
         if leads(self.me, self.round, &looking.established, n)
-            && elects(self.me, &self.views, n.vote.leader, &supporters)
+            && is_led_by(self.me, &self.views, n.vote.leader, &supporters)
         {
             return self.win(n.vote, n.round, supporters, actions);
         }
@@ -471,7 +471,7 @@ impl Election {
         let proposal =
             Ballot { vote: looking.proposal, round: self.round, state: PeerState::Looking, versioned: true };
         let supporters = supporters(&looking.received, &proposal);
-        if !elects(self.me, &self.views, proposal.vote.leader, &supporters) {
+        if !self.views.is_quorum(|sid| supporters.contains(&sid)) {
             looking.decide_at = None;
             return;
         }
@@ -550,13 +550,13 @@ impl Election {
     }
 }
 
-/// Do these servers make `leader` the leader, for `me`?
+/// Do these servers make `leader`, who says that it leads, the leader of `me`?
 ///
-/// To lead itself a server needs a quorum of each membership that counts, to follow only one of the membership in force:
-/// one that was proposed and never committed may have members that never come, and nothing depends on what a follower
-/// believes, since its leader needs the quorums of all memberships that the leader knows. Java's servers need all of them
-/// here, too, and wait for ever.
-fn elects(me: ServerId, views: &Views, leader: ServerId, supporters: &[ServerId]) -> bool {
+/// To lead itself a server needs a quorum of each membership that counts; to follow who leads already, only one of the
+/// membership in force. One that was proposed and never committed may have members that never come, and nothing depends
+/// on what a follower believes: its leader needs the quorums of all memberships that the leader knows. Java's
+/// servers need all of them here, too, and wait for ever.
+fn is_led_by(me: ServerId, views: &Views, leader: ServerId, supporters: &[ServerId]) -> bool {
     let agrees = |sid| supporters.contains(&sid);
     if leader == me { views.is_quorum(agrees) } else { views.committed().is_quorum(agrees) }
 }
