@@ -16,12 +16,13 @@
 //! # What is durable when
 //!
 //! The rule that model checking left standing: on NEWLEADER first the history is durable, then the epoch, then the
-//! ACK leaves. Any other order loses committed transactions (ZOOKEEPER-3911, 4643, 4646). The membership that came with it
-//! stands between history and epoch: the ACK counts in it, and who forgets that may follow a leader that never asked it. History is what the leader
-//! had when its epoch began; transactions of its own epoch that arrive early are kept in memory until the epoch is on
-//! disk. A crash may still leave an image, or epochs in between, that are ahead of `currentEpoch`. Then the epoch of the
-//! last zxid is to be adopted when the server starts or looks for another leader: who has a transaction of an epoch has
-//! all that its leader began with, in front of it (ZOOKEEPER-2307, 2354).
+//! ACK leaves. Any other order loses committed transactions (ZOOKEEPER-3911, 4643, 4646). The membership that came along
+//! stands between history and epoch: the ACK counts in it, and who forgets it may lead without those who were to agree.
+//!
+//! History is what the leader had when its epoch began; transactions of its own epoch that arrive early are kept in
+//! memory until the epoch is on disk. A crash may still leave an image, or epochs in between, that are ahead of
+//! `currentEpoch`. Then the epoch of the last zxid is to be adopted when the server starts or looks for another leader:
+//! who has a transaction of an epoch has all that its leader began with, in front of it (ZOOKEEPER-2307, 2354).
 //!
 //! After DIFF and TRUNC everything is logged before it is applied, so memory never is ahead of the log
 //! (ZOOKEEPER-5094). After SNAP it is, until the snapshot is written: who leaves before must throw the tree away
