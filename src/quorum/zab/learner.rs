@@ -628,7 +628,8 @@ impl Learner {
                 self.replica = Replica::behind(to);
                 self.phase = Phase::Truncating { epoch, to, new_leader: None };
             }
-            Packet::Snap { zxid } => {
+            // No tree is older than the empty one.
+            Packet::Snap { zxid } if zxid >= Zxid::ZERO => {
                 actions.push(Action::LoadImage { zxid });
                 self.phase = Phase::LoadingImage { epoch, zxid };
             }

@@ -675,6 +675,11 @@ impl Leader {
                 self.settle_promises(actions);
             }
             Phase::AdoptingEpoch => handler.stage = Stage::AwaitingPromises { since: now, last_zxid },
+            // What the leader commits in its epoch comes to every master, to one a moment later. Cut off here it would be
+            // lost to clients that have seen it, and what is in an image cannot be cut off.
+            _ if self.master && last_zxid > self.last_committed && Epoch::of(last_zxid) == self.epoch => {
+                self.close(learner, CloseReason::Ahead, actions);
+            }
             _ => self.locate_or_sync(learner, last_zxid, actions),
         }
     }

@@ -141,6 +141,23 @@ fn an_observer_that_knows_the_newest_membership_is_served_once_the_master_does()
 }
 
 #[test]
+fn an_observer_that_is_ahead_of_its_next_master_loses_nothing() {
+    let mut master = Master::new();
+    let hello = Packet::ObserverInfo { accepted_epoch: Epoch(2), info: Master::info() };
+    master.tell(Event::Connected { learner: OBSERVER });
+    master.hear(hello.clone());
+    let packet = Packet::AckEpoch { last_zxid: z(2, 3), current_epoch: None };
+    let did = master.tell(Event::Packet { learner: OBSERVER, packet });
+    assert_eq!(did, [Action::Close { learner: OBSERVER, reason: CloseReason::Ahead }]);
+
+    master.tell(Event::Relay { entry: entry_by(z(2, 3), 1), designated: None });
+    master.tell(Event::Connected { learner: OBSERVER });
+    master.hear(hello);
+    let said = master.hear(Packet::AckEpoch { last_zxid: z(2, 3), current_epoch: None });
+    assert_eq!(said[0], Packet::Diff { zxid: z(2, 3) }, "a moment later");
+}
+
+#[test]
 fn a_master_never_steps_down_by_itself() {
     let mut master = Master::serving();
     for second in 1..20 {
